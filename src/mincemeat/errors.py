@@ -1,0 +1,104 @@
+"""The exceptions of mincemeat: one root, and below it only what a caller would treat differently.
+
+Every error keeps its facts as attributes and survives pickling, because many of them are raised in one process
+and read in another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _rebuild(cls: type[MincemeatError], message: str, facts: dict[str, Any]) -> MincemeatError:
+    error = cls(message)
+    error.__dict__.update(facts)
+    return error
+
+
+class MincemeatError(Exception):
+    """Root of all errors of this package. Keyword arguments become attributes."""
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(facts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+class JobFailed(MincemeatError):
+    """A task failed in all its attempts, or the datasource did.
+
+    Raised itself when the failure has no exception of the user's own (a slot that was killed, a time limit); otherwise
+    it is the ``__cause__`` of the user's exception and carries the same story.
+
+    Attributes: ``task`` and ``attempt`` (printed identities, "" for the datasource), ``worker``, ``function``
+    (``"mapfn"``, ...), ``key`` (a repr), ``exception_type``, ``remote_traceback``.
+    """
+
+    task: str = ""
+    attempt: str = ""
+    worker: str = ""
+    function: str = ""
+    key: str = ""
+    exception_type: str = ""
+    remote_traceback: str = ""
+
+
+class InvalidJob(MincemeatError, ValueError):
+    """The job as written cannot run: a missing function, an unknown option, an input that is not there."""
+
+
+class InvalidEmission(MincemeatError, TypeError):
+    """A function of the job gave something that cannot be shuffled: not a pair, an unpicklable value, a key that
+    cannot be partitioned."""
+
+
+class AuthenticationError(MincemeatError):
+    """The other end did not prove knowledge of the password, or presented another certificate than the pinned one."""
+
+
+class ProtocolError(MincemeatError):
+    """Bytes that the protocol does not allow."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried to send what the protocol does not allow: a fault of the program."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side sent what the protocol does not allow: a fault of the peer, or no mincemeat at all."""
+
+
+class JoinRefused(MincemeatError):
+    """The server knows the password is right and still does not want this worker (another Python, for example)."""
+
+
+class ServerBusy(MincemeatError):
+    """The server closed the connection before the password was tried: try again a little later."""
+
+
+class ConnectionFailed(MincemeatError, ConnectionError):
+    """No mincemeat server could be reached, or the connection to it broke."""
+
+
+class PortInUse(MincemeatError, OSError):
+    """The server cannot listen on the port it was given."""
+
+
+class BlockCorrupt(MincemeatError):
+    """A block on disk or from a peer is not what its writer wrote. Attributes: ``path``, ``offset``."""
+
+    path: str = ""
+    offset: int = 0
+
+
+class SpillSpaceExhausted(MincemeatError, OSError):
+    """The disk that holds spilled blocks is full. Attributes: ``path``, ``bytes_needed``."""
+
+    path: str = ""
+    bytes_needed: int = 0
+
+
+class EngineUnavailable(MincemeatError):
+    """The engine asked for needs something that is not there."""

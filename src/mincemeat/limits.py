@@ -1,0 +1,100 @@
+"""Every default and every bound of the system, each with its reason.
+
+Decides: numbers only. Knows nothing: this file imports nothing.
+Units close the names: ``_seconds``, ``_bytes``; a count is bare.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+VERSION: Final = "2.0.0a1"
+
+# -- the original's face ---------------------------------------------------------------------------------
+
+# The port of the original mincemeat.py; scripts and firewalls know it.
+DEFAULT_PORT: Final = 11235
+
+# -- job -------------------------------------------------------------------------------------------------
+
+# P is fixed before the first record is read and independent of the workers. 64 partitions keep one partition
+# of a 16 GB shuffle at 256 MB, and neighbours are coalesced when they turn out small.
+PARTITIONS: Final = 64
+PARTITIONS_MAX: Final = 65_536
+
+# A task is attempted this often before its failure becomes the job's (Hadoop's default, too).
+MAX_ATTEMPTS: Final = 4
+
+# A worker on which this many *different* tasks failed is sick rather than unlucky.
+EXCLUDE_AFTER_FAILED_TASKS: Final = 3
+
+# A slot's group buffer. Sampled sizes are estimates and a dict doubles when it grows, so a slot peaks at roughly
+# twice this number.
+MEMORY_BYTES: Final = 256 * 2**20
+MEMORY_BYTES_MIN: Final = 64
+
+# Reduce tasks coalesce neighbouring partitions until their blocks hold about this many bytes: a few hundred
+# milliseconds of reducing, so that a tiny job has one reduce task and a large one keeps every slot busy.
+REDUCE_TASK_BYTES: Final = 8 * 2**20
+
+# -- splits ----------------------------------------------------------------------------------------------
+
+# Long enough that a round trip (~1 ms) does not matter, short enough that ten slots finish together.
+SPLIT_SECONDS: Final = 0.2
+# A split grows by at most this factor over the one before: the first record is a poor sample of the rest.
+SPLIT_GROWTH: Final = 8
+SPLIT_RECORDS_MAX: Final = 100_000
+# What a split of a dict-like datasource may weigh when serialised: it travels and is held until it is committed.
+SPLIT_BYTES_MAX: Final = 4 * 2**20
+# Pieces of files: large enough to hide seeks and round trips, small enough that hundreds exist at a gigabyte.
+FILE_SPLIT_BYTES: Final = 8 * 2**20
+# Small files share a split until it holds this many files or FILE_SPLIT_BYTES.
+FILES_PER_SPLIT_MAX: Final = 256
+
+# -- scheduler -------------------------------------------------------------------------------------------
+
+HEARTBEAT_SECONDS: Final = 2.0
+# Five missed heartbeats: longer than a garbage collection or a suspended scheduler tick, short enough to act.
+LEASE_SECONDS: Final = 10.0
+# Backup attempts (Dean and Ghemawat 2004, section 3.6): only late in a phase, only for real stragglers, only a few.
+BACKUP_AFTER_COMMITTED_SHARE: Final = 0.75
+BACKUP_WHEN_SLOWER_THAN_MEDIAN: Final = 3.0
+BACKUP_SHARE_MAX: Final = 0.10
+# Jobs below this many tasks may be cloned on idle slots outright.
+SMALL_JOB_TASKS: Final = 10
+
+# -- wire ------------------------------------------------------------------------------------------------
+
+# A frame, header included. Bodies beyond it travel as a sequence of chunks, so nobody allocates what a peer declares.
+FRAME_BYTES_MAX: Final = 2**20
+CHUNK_BYTES: Final = 256 * 2**10
+# A body up to this size rides in the control frame that announces it; a larger one has a data connection.
+INLINE_BODY_BYTES: Final = 256 * 2**10
+
+# -- before authentication (SECURITY: one deadline over everything, few slots) ----------------------------
+
+HANDSHAKE_SECONDS: Final = 10.0
+UNAUTHENTICATED_MAX: Final = 64
+UNAUTHENTICATED_PER_ADDRESS_MAX: Final = 16
+CLIENT_HELLO_BYTES_MAX: Final = 16 * 2**10
+GUESS_BURST: Final = 10
+GUESS_REFILL_PER_SECOND: Final = 0.2
+GUESS_ADDRESSES_MAX: Final = 4096
+# A worker whose password is refused this often exits: somebody mistyped it, and trying on would look like an attack.
+PASSWORD_REFUSALS_MAX: Final = 5
+
+# -- worker ----------------------------------------------------------------------------------------------
+
+# How long a worker waits for a server that is not there (yet, or any more) unless told otherwise.
+WAIT_SECONDS: Final = 30.0
+RETRY_SECONDS_MIN: Final = 0.1
+RETRY_SECONDS_MAX: Final = 2.0
+# Connecting to another worker for its blocks; beyond it the coordinator relays.
+FETCH_CONNECT_SECONDS: Final = 5.0
+DATA_CONNECTIONS_PER_PEER: Final = 4
+
+# -- texts -----------------------------------------------------------------------------------------------
+
+# Keys and messages in errors are cut to this length: an error is read by a person.
+REPR_CHARS_MAX: Final = 200
+TRACEBACK_CHARS_MAX: Final = 32_768

@@ -1,0 +1,158 @@
+"""The words of the house as frozen values: job, task, attempt, failure, report.
+
+Decides: identities and how they print. Knows nothing of scheduling, files or sockets.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from mincemeat import limits
+from mincemeat.errors import ProtocolError
+
+Key: TypeAlias = Any
+Value: TypeAlias = Any
+Pair: TypeAlias = tuple[Key, Value]
+MapFunction: TypeAlias = Callable[[Any, Any], Iterable[Pair]]
+ReduceFunction: TypeAlias = Callable[[Key, Any], Any]
+PartitionFunction: TypeAlias = Callable[[Key], int]
+
+
+class Phase(enum.Enum):
+    """Which half of the job a task belongs to; the value is the letter in its printed identity."""
+
+    MAP = "m"
+    REDUCE = "r"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskId:
+    """What the job needs exactly once each: ``m-00017`` is map task 17 (and split 17)."""
+
+    phase: Phase
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.phase.value}-{self.index:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptId:
+    """One execution of a task by one worker: ``m-00017.2`` is the third attempt of map task 17."""
+
+    task: TaskId
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.task}.{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> AttemptId:
+        """The identity printed as ``text``. Raises: ProtocolError if it is not one."""
+        letter, dash, rest = text.partition("-")
+        index, dot, number = rest.partition(".")
+        digits = index + number
+        if not (dash and dot and index and number and digits.isascii() and digits.isdigit() and len(text) < 40):
+            raise ProtocolError(f"{text[:50]!r} is not the name of an attempt (expected one like m-00017.2)")
+        try:
+            return cls(TaskId(Phase(letter), int(index)), int(number))
+        except ValueError:
+            raise ProtocolError(f"{text[:50]!r} is not the name of an attempt: phase {letter!r} is unknown") from None
+
+
+@dataclass(frozen=True)
+class UserFunctions:
+    """The user's own code. ``None`` means the documented default: identity, no combiner, the values themselves."""
+
+    mapfn: MapFunction | None = None
+    reducefn: ReduceFunction | None = None
+    collectfn: ReduceFunction | None = None
+    partitionfn: PartitionFunction | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One datasource with its functions and options, as every room below the API sees it (the datasource apart).
+
+    ``memory_bytes`` bounds one slot's group buffer; ``task_timeout_seconds`` bounds one attempt, ``None`` is no bound.
+    """
+
+    job_id: str
+    functions: UserFunctions
+    partitions: int = limits.PARTITIONS
+    memory_bytes: int = limits.MEMORY_BYTES
+    max_attempts: int = limits.MAX_ATTEMPTS
+    task_timeout_seconds: float | None = None
+    reduce_task_bytes: int = limits.REDUCE_TASK_BYTES
+
+
+class FailureKind(enum.Enum):
+    """Who is to blame, which is what retry and exclusion depend on."""
+
+    USER = "user"  # a function of the job raised, or emitted what cannot be shuffled
+    CODE = "code"  # the job's code could not be loaded on that worker: a missing package
+    CRASH = "crash"  # the slot died under the attempt: segfault, sys.exit, out of memory
+    TIMEOUT = "timeout"  # the attempt exceeded task_timeout
+    SYSTEM = "system"  # our side: a full disk, a damaged block
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failed attempt as data. All fields are plain text but ``exception``, the pickled exception or ``b""``."""
+
+    kind: FailureKind
+    message: str
+    function: str = ""
+    key: str = ""
+    exception_type: str = ""
+    traceback: str = ""
+    worker: str = ""
+    exception: bytes = b""
+
+
+class Span(NamedTuple):
+    """A stretch of a file that holds whole blocks, one after the other."""
+
+    path: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """What one committed map attempt did. ``partition_bytes`` has one entry per partition, in bytes of blocks."""
+
+    records: int
+    pairs: int
+    seconds: float
+    spills: int
+    partition_bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ReduceReport:
+    """What one committed reduce attempt did; ``output_bytes`` is the size of its result file."""
+
+    keys: int
+    values: int
+    seconds: float
+    output_bytes: int
+
+
+def shorten(text: str, limit: int = limits.REPR_CHARS_MAX) -> str:
+    """``text``, cut in the middle to at most ``limit`` characters: an error is read by a person."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+def describe_key(key: object) -> str:
+    """A short repr of ``key`` that never raises, for messages."""
+    try:
+        return shorten(repr(key))
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything, and the message matters more
+        return f"<{type(key).__name__} whose repr raises>"
