@@ -102,3 +102,14 @@ class SpillSpaceExhausted(MincemeatError, OSError):
 
 class EngineUnavailable(MincemeatError):
     """The engine asked for needs something that is not there."""
+
+
+class UserCodeError(MincemeatError):
+    """Carries an exception of the user's own (its ``__cause__``) up to whoever turns it into a Failure.
+
+    Internal: no caller of the package sees it. Attributes: ``function`` (``"mapfn"``, ``"datasource"``, ...) and
+    ``key``, a short repr of the record's or group's key, ``""`` when there is none.
+    """
+
+    function: str = ""
+    key: str = ""

@@ -142,6 +142,31 @@ class ReduceReport:
     output_bytes: int
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """How a job stands at one moment: what progress line, page and report read. Counts, bytes and seconds.
+
+    ``map_total`` counts the splits known so far and is final once ``input_exhausted``; ``reduce_total`` is 0 until the
+    reduce phase is planned. ``input_bytes_total`` is ``None`` where the datasource does not know its size.
+    """
+
+    job_id: str
+    seconds: float = 0.0
+    workers: int = 0
+    slots: int = 0
+    running: int = 0
+    map_committed: int = 0
+    map_total: int = 0
+    input_exhausted: bool = False
+    reduce_committed: int = 0
+    reduce_total: int = 0
+    failed_attempts: int = 0
+    records: int = 0
+    pairs: int = 0
+    input_bytes: int = 0
+    input_bytes_total: int | None = None
+
+
 def shorten(text: str, limit: int = limits.REPR_CHARS_MAX) -> str:
     """``text``, cut in the middle to at most ``limit`` characters: an error is read by a person."""
     if len(text) <= limit:
