@@ -36,6 +36,33 @@ MEMORY_BYTES_MIN: Final = 64
 # Reduce tasks coalesce neighbouring partitions until their blocks hold about this many bytes: a few hundred
 # milliseconds of reducing, so that a tiny job has one reduce task and a large one keeps every slot busy.
 REDUCE_TASK_BYTES: Final = 8 * 2**20
+# ... but shrink to as little as this part of it where slots would stand idle: still longer than a round trip.
+REDUCE_TASK_SHRINK_MAX: Final = 8
+
+# -- user code -------------------------------------------------------------------------------------------
+
+# What the user's own modules may weigh as source. Python 3.11's standard library without its tests is 800 files and
+# 12.6 MB: what exceeds this is an environment or a data directory taken for a package.
+USERCODE_SOURCE_BYTES_MAX: Final = 16 * 2**20
+USERCODE_SOURCE_FILES_MAX: Final = 2_000
+
+# -- group buffer ----------------------------------------------------------------------------------------
+
+# Pairs are drained in batches, and the budget is checked between them. Large enough that the check costs a few
+# nanoseconds a pair, small enough that values which suddenly grow overshoot the budget by 512 of them at most.
+# measured: bench/drain.py; 256 costs 20 % more, 4096 gains nothing.
+BATCH_PAIRS_MAX: Final = 512
+# A batch is sized to hold at most this share of the budget, so that a check between batches is in time.
+BATCH_BUDGET_SHARE: Final = 1 / 16
+# Pairs of each batch whose size is measured, at about half a microsecond each.
+BATCH_PAIRS_MEASURED: Final = 4
+# What a key costs beside itself: an entry of a dict that is two thirds full on average, and a list with its first
+# allocation; and what each further value costs in that list. measured: sys.getsizeof on 64-bit CPython 3.11.
+GROUP_BYTES: Final = 176
+GROUP_VALUE_BYTES: Final = 9
+# Results of reducefn are written in blocks of this many: enough to make the 40 bytes of a block's header and the
+# start of a pickle disappear, few enough that a reader holds little at a time.
+RESULTS_PER_BLOCK: Final = 2048
 
 # -- splits ----------------------------------------------------------------------------------------------
 
@@ -62,6 +89,13 @@ BACKUP_WHEN_SLOWER_THAN_MEDIAN: Final = 3.0
 BACKUP_SHARE_MAX: Final = 0.10
 # Jobs below this many tasks may be cloned on idle slots outright.
 SMALL_JOB_TASKS: Final = 10
+# The median of this many latest attempts is what a straggler is compared with: steady enough, and quick to sort.
+BACKUP_DURATIONS_KEPT: Final = 101
+# Attempts lost through nobody's fault are no failures, but a task that was lost more often than this is likely what
+# takes its workers down, and must not do so for ever. Far above what workers that come and go do to one task.
+LOST_ATTEMPTS_MAX: Final = 16
+# A task's story keeps its latest attempts: more than MAX_ATTEMPTS + LOST_ATTEMPTS_MAX, so that an error tells it whole.
+STORY_ATTEMPTS_MAX: Final = 24
 
 # -- wire ------------------------------------------------------------------------------------------------
 
@@ -70,6 +104,13 @@ FRAME_BYTES_MAX: Final = 2**20
 CHUNK_BYTES: Final = 256 * 2**10
 # A body up to this size rides in the control frame that announces it; a larger one has a data connection.
 INLINE_BODY_BYTES: Final = 256 * 2**10
+# A connection stops reading from its peer when this much waits for the program, and makes a sender wait when this much
+# waits for the peer: two chunks, so that one is worked on while the next is on its way.
+CONNECTION_BUFFER_BYTES: Final = 512 * 2**10
+# A connection that was closed has this long to deliver what was already sent; a peer that does not read is cut off.
+CLOSE_SECONDS: Final = 2.0
+# Connections that the kernel holds for us: 500 workers may start in the same second.
+LISTEN_BACKLOG: Final = 1024
 
 # -- before authentication (SECURITY: one deadline over everything, few slots) ----------------------------
 
@@ -98,3 +139,10 @@ DATA_CONNECTIONS_PER_PEER: Final = 4
 # Keys and messages in errors are cut to this length: an error is read by a person.
 REPR_CHARS_MAX: Final = 200
 TRACEBACK_CHARS_MAX: Final = 32_768
+
+# -- command line ----------------------------------------------------------------------------------------
+
+# A table on a terminal: about a screenful; who wants more has a file or --top.
+TABLE_ROWS_MAX: Final = 50
+# Lines for a pipe wait in memory up to this size, then in a temporary file, until the job is committed.
+LINES_SPOOL_BYTES: Final = 16 * 2**20

@@ -1,0 +1,206 @@
+"""What may be typed, and what it means as plain values.
+
+Decides: options, their defaults and the sentences about misuse (exit code 2). Does not know: files, passwords, engines.
+
+There are two parsers rather than subcommands of one, because the original's form, ``python -m mincemeat HOST``, has a
+host where a subcommand would stand. A host called "run" or "worker" is reached with ``mincemeat worker run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from mincemeat import limits
+
+_JOIN_USAGE = """mincemeat [worker] [-p PASSWORD] [-P PORT] [options] [host]
+       mincemeat run JOBFILE [INPUT ...] [options]   (see: mincemeat run --help)"""
+
+_JOIN_TEXT = """Join the mincemeat server on HOST as a worker, and work until its job is done."""
+
+_PASSWORD_TEXT = """The password is taken from --password-file, else from the environment variable MINCEMEAT_PASSWORD,
+else from -p, else asked for."""
+
+_RUN_TEXT = """Run a job file: a plain Python file with mapfn(key, value), reducefn(key, values) and, if you like,
+collectfn, partitionfn and datasource. Without a datasource each line of the inputs is a record; its key is
+(path, byte offset)."""
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options in ``argv`` (default: ``sys.argv``), with ``command`` set to ``"run"`` or ``"worker"``.
+
+    Raises: SystemExit with code 2 and a sentence on standard error when they cannot be meant, 0 for --help, --version.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["run"]:
+        return _parse_run(words[1:])
+    return _parse_join(words[1:] if words[:1] == ["worker"] else words)
+
+
+# -- worker ----------------------------------------------------------------------------------------------
+
+
+def _parse_join(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("mincemeat", usage=_JOIN_USAGE, description=_JOIN_TEXT, epilog=_PASSWORD_TEXT)
+    parser.set_defaults(command="worker")
+    parser.add_argument("host", nargs="?", default="localhost", help="where the server is (default: %(default)s)")
+    _add_password(parser)
+    parser.add_argument(
+        "-P", "--port", type=_whole(1, 65535), default=limits.DEFAULT_PORT, help="its port (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-n", "--slots", type=_whole(1, 4096), help="attempts to carry out at a time (default: as many as cores)"
+    )
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=_seconds(0),
+        default=limits.WAIT_SECONDS,
+        help="how long to try again while no server is there (default: %(default)g)",
+    )
+    parser.add_argument("-l", "--forever", action="store_true", help="stay for the next job when one is done")
+    _add_general(parser)
+    return parser.parse_args(words)
+
+
+# -- run -------------------------------------------------------------------------------------------------
+
+
+def _parse_run(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "mincemeat run",
+        usage="%(prog)s JOBFILE [INPUT ...] [options]",
+        description=_RUN_TEXT,
+        epilog="Exit codes: 0 done, 1 failed, 2 not understood, 130 interrupted.",
+    )
+    parser.set_defaults(command="run")
+    parser.add_argument("jobfile", metavar="JOBFILE", help="a Python file")
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        help="a file, directory or glob, plain or compressed (.gz .bz2 .xz); - is standard input",
+    )
+    _add_output(parser)
+    _add_engine(parser)
+    _add_password(parser)
+    _add_general(parser)
+    # Intermixed, because options may stand between JOBFILE and the inputs: plain parsing gives INPUT nothing then.
+    options = parser.parse_intermixed_args(words)
+    if options.engine is None:
+        options.engine = "processes" if options.serve is None else "cluster"
+    if options.engine != "cluster":
+        for option, value in (
+            ("--serve", options.serve),
+            ("-p", options.password),
+            ("--password-file", options.password_file),
+        ):
+            if value is not None:
+                parser.error(f"{option} is for the cluster engine, not for --engine {options.engine}")
+    return options
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    output = parser.add_argument_group("results")
+    output.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write them to FILE, as its ending says: .jsonl .csv .tsv .sqlite (default: a table on a terminal, "
+        "lines of key, tab, value in a pipe)",
+    )
+    output.add_argument("--top", metavar="N", type=_whole(1, 2**31), help="only the N largest, by value")
+    output.add_argument("--sort", action="store_true", help="in order of their keys")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    engine = parser.add_argument_group("how the job is carried out")
+    engine.add_argument(
+        "--engine", help="processes (default): child processes; inline: this process, for pdb; cluster: see --serve"
+    )
+    engine.add_argument(
+        "--serve",
+        metavar="[HOST]:PORT",
+        type=_address,
+        help="be the server of workers that join over the network; :0 takes a free port",
+    )
+    engine.add_argument(
+        "--workers", metavar="N", type=_whole(0, 4096), help="processes on this machine (default: cores; a server: 0)"
+    )
+    engine.add_argument(
+        "--split", metavar="N", type=_whole(1, 2**31), help="records per map task (default: about 0.2 seconds of work)"
+    )
+    engine.add_argument(
+        "--max-attempts",
+        metavar="N",
+        type=_whole(1, 1000),
+        help=f"a task that failed N times fails the job (default: {limits.MAX_ATTEMPTS})",
+    )
+    engine.add_argument(
+        "--task-timeout",
+        metavar="SECONDS",
+        type=_seconds(1e-3),
+        help="one attempt may take so long (default: no limit)",
+    )
+    engine.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="a progress line on standard error (default: if that is a terminal)",
+    )
+
+
+# -- both ------------------------------------------------------------------------------------------------
+
+
+def _add_password(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p",
+        "--password",
+        help="what the server and its workers share; other users of this computer can see it here, so rather use:",
+    )
+    parser.add_argument("--password-file", metavar="FILE", help="a file whose first line is the password")
+
+
+def _add_general(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell what happens")
+    parser.add_argument("-V", "--loud", action="store_true", help="tell everything that happens, with full tracebacks")
+    parser.add_argument("--version", action="version", version=f"mincemeat {limits.VERSION}")
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse_whole(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return value
+
+    return parse_whole
+
+
+def _seconds(least: float) -> Callable[[str], float]:
+    def parse_seconds(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds of at least {least:g}")
+        return value
+
+    return parse_seconds
+
+
+def _address(text: str) -> tuple[str, int]:
+    """``[HOST]:PORT`` as (host, port); an IPv6 address stands in brackets, no host means every interface."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise argparse.ArgumentTypeError(f"{text!r}: an IPv6 address stands in brackets, for example [::1]:0")
+    if not (colon and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not [HOST]:PORT, for example :{limits.DEFAULT_PORT}")
+    return host, int(port)

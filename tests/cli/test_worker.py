@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import pytest
+
+import mincemeat
+from mincemeat.cli import main
+from mincemeat.engines.processes import available_cores
+from mincemeat.errors import AuthenticationError, ConnectionFailed, JoinRefused, MincemeatError
+from mincemeat.limits import DEFAULT_PORT, WAIT_SECONDS
+
+
+class FakeServe:
+    """Stands in for ``cluster.worker.serve``: notes the call, raises ``error`` if there is one."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, str, dict[str, Any]]] = []
+        self.error: BaseException | None = None
+
+    def __call__(self, server: str, port: int, password: str, **options: Any) -> None:
+        self.calls.append((server, port, password, options))
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> FakeServe:
+    fake = FakeServe()
+    module = types.ModuleType("mincemeat.cluster.worker")
+    vars(module)["serve"] = fake
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.delenv("MINCEMEAT_PASSWORD", raising=False)
+    return fake
+
+
+def test_the_originals_command_joins(serve: FakeServe) -> None:
+    assert main(["-p", "changeme", "example.org"]) == 0
+    options = {"slots": available_cores(), "wait_seconds": WAIT_SECONDS, "forever": False}
+    assert serve.calls == [("example.org", DEFAULT_PORT, "changeme", options)]
+
+
+def test_the_worker_command_passes_its_options_on(serve: FakeServe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINCEMEAT_PASSWORD", "of the environment")
+    assert main(["worker", "-P", "9", "-n", "3", "--wait", "0", "-l"]) == 0
+    options = {"slots": 3, "wait_seconds": 0.0, "forever": True}
+    assert serve.calls == [("localhost", 9, "of the environment", options)]
+
+
+def test_the_password_is_asked_for_at_a_terminal(serve: FakeServe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "typed")
+    assert main(["worker"]) == 0
+    assert serve.calls[0][2] == "typed"
+
+
+def test_without_a_password_nothing_is_tried(
+    serve: FakeServe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert main([]) == 1
+    assert serve.calls == []
+    assert capsys.readouterr().err.startswith("mincemeat: a worker needs the server's password")
+
+
+@pytest.mark.parametrize("kind", [ConnectionFailed, AuthenticationError, JoinRefused])
+def test_a_server_that_refuses_or_is_not_there_is_one_sentence_and_1(
+    serve: FakeServe, kind: type[MincemeatError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve.error = kind("not today")
+    assert main(["-p", "x"]) == 1
+    assert capsys.readouterr() == ("", "mincemeat: not today\n")
+
+
+def test_ctrl_c_ends_a_worker_with_130(serve: FakeServe, capsys: pytest.CaptureFixture[str]) -> None:
+    serve.error = KeyboardInterrupt()
+    assert main(["-p", "x"]) == 130
+    assert capsys.readouterr().err == "mincemeat: interrupted\n"
+
+
+def test_run_client_is_the_originals_entry_point(serve: FakeServe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["mincemeat.py", "-p", "changeme", "-P", "5", "host"])
+    mincemeat.run_client()
+    assert serve.calls[0][:3] == ("host", 5, "changeme")
+
+
+def test_run_client_exits_with_the_code_of_a_failure(serve: FakeServe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["mincemeat.py", "-p", "changeme"])
+    serve.error = ConnectionFailed("nobody there")
+    with pytest.raises(SystemExit) as ending:
+        mincemeat.run_client()
+    assert ending.value.code == 1
