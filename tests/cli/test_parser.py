@@ -80,7 +80,7 @@ def test_an_address_is_host_and_port(text: str, address: tuple[str, int]) -> Non
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["run"], "JOBFILE"),
+        (["run"], "the following arguments are required: JOBFILE\n"),
         (["run", "j", "--top", "0"], "'0' is not a whole number from 1 to"),
         (["run", "j", "--split", "many"], "'many' is not a whole number"),
         (["run", "j", "--task-timeout", "0"], "'0' is not a number of seconds"),

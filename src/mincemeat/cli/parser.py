@@ -80,6 +80,7 @@ def _parse_run(words: list[str]) -> argparse.Namespace:
         "inputs",
         metavar="INPUT",
         nargs="*",
+        default=[],  # without it, argparse says that an input is required
         help="a file, directory or glob, plain or compressed (.gz .bz2 .xz); - is standard input",
     )
     _add_output(parser)
