@@ -1,0 +1,125 @@
+"""What may happen to a job, as values: the only way into the scheduler.
+
+Decides: the words in which a driver tells the machine about its world. Knows nothing of connections or processes.
+
+Every event may come late, twice, out of order or from a worker that the machine has given up on; the machine sorts that
+out, so a driver passes on what it hears. Three things it owes the machine:
+
+* A worker's identity is new each time it joins: it contains the incarnation.
+* An ``AttemptDone`` of a map attempt means that its output can be fetched from that worker; of a reduce attempt, that
+  its output is safe in the driver's hands, for it will not be made again.
+* ``SplitProduced`` numbers the splits 0, 1, 2 ... without a gap, and ``InputExhausted`` comes after the last of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mincemeat.model import AttemptId, Failure
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJoined:
+    """A worker offers ``slots`` attempts at a time, at least one. Raises: ValueError for fewer."""
+
+    worker: str
+    slots: int
+
+    def __post_init__(self) -> None:
+        if self.slots < 1:
+            raise ValueError(f"worker {self.worker} offers {self.slots} slots; a worker needs at least one")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """The connection to a worker is gone, and with it what the worker ran and held."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life. Every other event that names a worker is one, too."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDone:
+    """An attempt ended well. ``partition_bytes``, map only: a size for each partition, or ``()`` for no output."""
+
+    worker: str
+    attempt: AttemptId
+    partition_bytes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt ended in a failure that counts against its task. A slot that crashed under it is one of these."""
+
+    worker: str
+    attempt: AttemptId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost:
+    """An attempt is gone through no fault of its own: its start was never delivered, its slot was taken away."""
+
+    worker: str
+    attempt: AttemptId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksUnreachable:
+    """A reduce attempt gave up: the outputs of map tasks ``maps`` (indices) could not be had from their holders."""
+
+    worker: str
+    attempt: AttemptId
+    maps: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitProduced:
+    """The source cut split ``index``: there is one more map task."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputExhausted:
+    """The source has no further split."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailed:
+    """The source raised; there is no second attempt at it, for nobody knows where it stands."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed. Due whenever ``Machine.next_deadline()`` is reached; harmless at any other moment.
+
+    A driver that was held up itself (a suspended laptop) first passes on what its workers have sent meanwhile.
+    """
+
+
+Event: TypeAlias = (
+    WorkerJoined
+    | WorkerLeft
+    | Heartbeat
+    | AttemptDone
+    | AttemptFailed
+    | AttemptLost
+    | BlocksUnreachable
+    | SplitProduced
+    | InputExhausted
+    | SourceFailed
+    | Tick
+)

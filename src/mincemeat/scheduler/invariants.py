@@ -1,0 +1,149 @@
+"""What is true of a machine between two events.
+
+Decides: nothing; it only looks, at everything, so it is O(all there is) and belongs in tests and debugging.
+Each statement is made both ways: in this set exactly when in that state.
+"""
+
+from __future__ import annotations
+
+from mincemeat.scheduler.ledger import Ledger, PhaseLedger
+from mincemeat.scheduler.machine import Machine
+from mincemeat.scheduler.placement import choose_worker
+from mincemeat.scheduler.state import AttemptState, JobState, TaskState, WorkerState, tell_story
+
+
+def check(machine: Machine) -> None:
+    """Raises: AssertionError with a sentence, for the first statement that does not hold."""
+    ledger = machine.ledger
+    _check_workers(ledger)
+    for phase in (ledger.map, ledger.reduce):
+        _check_tasks(ledger, phase)
+        _check_pending(phase)
+    _check_outputs(ledger)
+    _check_job(machine)
+    if not machine.is_over:
+        _check_nobody_idles(ledger)
+
+
+def _claim(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise AssertionError(sentence)
+
+
+def _check_workers(ledger: Ledger) -> None:
+    alive = [worker for worker in ledger.workers.values() if worker.state is WorkerState.ALIVE]
+    for name, worker in ledger.workers.items():
+        is_alive = worker.state is WorkerState.ALIVE
+        _claim(name == worker.name, f"worker {worker.name} is filed under {name}")
+        _claim(
+            (name in ledger.free) == (is_alive and worker.free > 0),
+            f"worker {name} is in `free` exactly when it is ALIVE and has a free slot ({worker.state}, {worker.free})",
+        )
+        _claim(
+            (name in ledger.excluded) == (worker.state is WorkerState.EXCLUDED),
+            f"worker {name} is in `excluded` exactly when it is EXCLUDED ({worker.state})",
+        )
+        _claim(
+            (name in ledger.leases) == (worker.state is not WorkerState.LEFT),
+            f"worker {name} has a lease exactly when it has not LEFT ({worker.state})",
+        )
+        _claim(is_alive or not worker.running, f"worker {name} runs attempts only while ALIVE ({worker.state})")
+        _claim(0 <= worker.free <= worker.slots, f"worker {name} runs {len(worker.running)} in {worker.slots} slots")
+    names = ledger.workers.keys()
+    _claim(ledger.free.keys() <= names and ledger.leases.keys() <= names, "indexes name only known workers")
+    _claim(
+        list(ledger.leases.values()) == sorted(ledger.leases.values()), "leases are ordered by the last sign of life"
+    )
+    _claim(bool(alive) or not ledger.excluded, "while any worker is connected, at least one is not excluded")
+    _claim(ledger.alive == len(alive), f"alive counts the ALIVE workers ({ledger.alive}, {len(alive)})")
+    _claim(ledger.slots == sum(worker.slots for worker in alive), "slots counts the slots of ALIVE workers")
+    _claim(
+        ledger.free_slots == sum(worker.free for worker in alive), "free_slots counts the free slots of ALIVE workers"
+    )
+    _claim(ledger.running == sum(len(worker.running) for worker in alive), "running counts the attempts that run")
+
+
+def _check_tasks(ledger: Ledger, phase: PhaseLedger) -> None:
+    committed = 0
+    for index, task in enumerate(phase.tasks):
+        story = tell_story(task)
+        _claim(task.id.index == index and task.id.phase is phase.phase, f"{task.id} has place {index}")
+        states = [attempt.state for attempt in task.attempts]
+        commits = states.count(AttemptState.COMMITTED)
+        committed += commits
+        if commits:
+            expected = TaskState.COMMITTED
+        elif AttemptState.RUNNING in states:
+            expected = TaskState.RUNNING
+        else:
+            expected = TaskState.PENDING
+        _claim(task.state is expected, f"a task's state follows from its attempts: {story}")
+        _claim(commits <= 1, f"at most one attempt of a task is committed: {story}")
+        _claim((task.committed is not None) == bool(commits), f"`committed` is set exactly when COMMITTED: {story}")
+        _claim(
+            task.committed is None or task.committed.state is AttemptState.COMMITTED,
+            f"`committed` is the attempt that is COMMITTED: {story}",
+        )
+        _claim(not commits or AttemptState.RUNNING not in states, f"nobody runs a committed task: {story}")
+        for attempt in task.attempts:
+            runs = attempt.state is AttemptState.RUNNING
+            _claim((attempt in attempt.worker.running) == runs, f"a worker runs exactly what is RUNNING on it: {story}")
+            _claim((attempt.ended is None) == runs, f"an attempt has an end exactly when it does not run: {story}")
+            _claim(ledger.find_attempt(attempt.id) is attempt, f"{attempt.id} is found by its identity: {story}")
+    _claim(phase.committed == committed, f"{phase.phase}: `committed` counts the COMMITTED tasks")
+
+
+def _check_pending(phase: PhaseLedger) -> None:
+    queued = sorted(index for index, _ in phase.pending)
+    pending = [task.id.index for task in phase.tasks if task.state is TaskState.PENDING]
+    _claim(queued == pending, f"{phase.phase}: a task is queued, and once, exactly when it is PENDING")
+    for index, avoided in phase.pending:
+        _claim(avoided == phase.tasks[index].avoided, f"{phase.tasks[index].id} is queued with the workers it avoids")
+
+
+def _check_outputs(ledger: Ledger) -> None:
+    for worker in ledger.workers.values():
+        held = {
+            task.id.index for task in ledger.map.tasks if task.committed is not None and task.committed.worker is worker
+        }
+        _claim(worker.outputs == held, f"worker {worker.name} has exactly the outputs of map tasks committed on it")
+        _claim(not held or worker.state is not WorkerState.LEFT, f"worker {worker.name} left; its outputs are lost")
+
+
+def _check_job(machine: Machine) -> None:
+    ledger = machine.ledger
+    job = ledger.job
+    reduces = len(ledger.reduce.tasks)
+    _claim(reduces == len(ledger.plan), "there are as many reduce tasks as ranges in the plan")
+    _claim(job is not JobState.MAP or not reduces, "the reduce phase is planned when the map phase ends")
+    if ledger.plan:
+        covered = [partition for partitions in ledger.plan for partition in partitions]
+        _claim(covered == list(range(machine.partitions)), "the plan covers every partition once, in order")
+    ready = ledger.input_exhausted and ledger.map.is_committed
+    _claim(job is not JobState.MAP or not ready, "the map phase ends as soon as everything is mapped")
+    _claim(
+        (job is JobState.REDUCE) == (bool(reduces) and not ledger.reduce.is_committed and job is not JobState.FAILED),
+        "the job is in REDUCE exactly when it is planned, not all committed and not FAILED",
+    )
+    _claim(
+        job is not JobState.DONE or (ledger.input_exhausted and ledger.reduce.is_committed), "DONE means all is done"
+    )
+    _claim(not machine.is_over or not ledger.running, "nothing runs when the job is over")
+    if not machine.is_over:
+        for task in (*ledger.map.tasks, *ledger.reduce.tasks):
+            _claim(task.failures < machine.max_attempts, f"max_attempts failures end the job: {tell_story(task)}")
+            _claim(task.losses <= machine.lost_attempts_max, f"too many losses end the job: {tell_story(task)}")
+
+
+def _check_nobody_idles(ledger: Ledger) -> None:
+    """A slot is free only while there is nothing that it may do."""
+    phases = [ledger.map]
+    if ledger.job is JobState.REDUCE and ledger.map.is_committed:
+        phases.append(ledger.reduce)
+    for phase in phases:
+        for index, avoided in phase.pending:
+            _claim(choose_worker(ledger, avoided) is None, f"{phase.tasks[index].id} waits although it could start")
+    _claim(
+        ledger.input_exhausted or ledger.splits_outstanding >= ledger.free_slots,
+        "a split is asked for on behalf of every free slot while there is input",
+    )

@@ -1,0 +1,248 @@
+"""The state of one job, and every change to it.
+
+Decides: that moves are legal, and that counters and indexes agree with the records at the end of each method here.
+Knows nothing of events, instructions or policies: ``machine.py`` decides which move comes next.
+
+Cost: a method is O(log n) in tasks and workers, except where it says what it walks over. That is what the indexes are
+for: ``free`` (workers with a free slot, longest waiting first), ``leases`` (longest silent first), ``excluded``, each
+worker's ``running`` and ``outputs``. ``invariants.py`` states what each holds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from mincemeat import limits
+from mincemeat.model import AttemptId, Phase, TaskId
+from mincemeat.scheduler.pending import TaskQueue
+from mincemeat.scheduler.state import (
+    ATTEMPT_MOVES,
+    JOB_MOVES,
+    NOBODY,
+    TASK_MOVES,
+    WORKER_MOVES,
+    AttemptRecord,
+    AttemptState,
+    JobState,
+    TaskRecord,
+    TaskState,
+    WorkerRecord,
+    WorkerState,
+    check_move,
+    tell_story,
+)
+
+
+class PhaseLedger:
+    """The tasks of one phase: ``tasks[i].id.index == i``."""
+
+    __slots__ = ("committed", "pending", "phase", "seconds", "tasks")
+
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.tasks: list[TaskRecord] = []
+        self.pending = TaskQueue()
+        self.committed = 0
+        # How long the latest committed attempts took: enough for a median, and no more however many tasks there are.
+        self.seconds: deque[float] = deque(maxlen=limits.BACKUP_DURATIONS_KEPT)
+
+    def add_task(self) -> None:
+        index = len(self.tasks)
+        self.tasks.append(TaskRecord(TaskId(self.phase, index)))
+        self.pending.push(index, NOBODY)
+
+    @property
+    def is_committed(self) -> bool:
+        return self.committed == len(self.tasks)
+
+
+class Ledger:
+    def __init__(self, partitions: int) -> None:
+        self.job = JobState.MAP
+        self.map = PhaseLedger(Phase.MAP)
+        self.reduce = PhaseLedger(Phase.REDUCE)
+        self.workers: dict[str, WorkerRecord] = {}
+        self.excluded: dict[str, WorkerRecord] = {}
+        self.free: OrderedDict[str, WorkerRecord] = OrderedDict()
+        # When each connected worker was last heard of.
+        self.leases: OrderedDict[str, float] = OrderedDict()
+        # Sums over the workers that are ALIVE.
+        self.alive = 0
+        self.slots = 0
+        self.free_slots = 0
+        self.running = 0
+        # How often map outputs have been lost. Whenever every map task is committed, it names the set of outputs.
+        self.generation = 0
+        self.input_exhausted = False
+        self.splits_outstanding = 0
+        self.failed_attempts = 0
+        # Sizes over all map tasks, and what each reduce task reduces: the plan, made once.
+        self.partition_bytes = [0] * partitions
+        self.plan: list[range] = []
+
+    # -- look-ups ----------------------------------------------------------------------------------------
+
+    def phase_of(self, task: TaskId) -> PhaseLedger:
+        return self.map if task.phase is Phase.MAP else self.reduce
+
+    def find_task(self, task: TaskId) -> TaskRecord | None:
+        tasks = self.phase_of(task).tasks
+        return tasks[task.index] if 0 <= task.index < len(tasks) else None
+
+    def find_attempt(self, attempt: AttemptId) -> AttemptRecord | None:
+        """``None`` for one that never was, and for one so old that its task's story has forgotten it."""
+        task = self.find_task(attempt.task)
+        if task is None:
+            return None
+        place = attempt.number - (task.attempts_started - len(task.attempts))
+        return task.attempts[place] if 0 <= place < len(task.attempts) else None
+
+    def is_alive(self, worker: str) -> bool:
+        return self.workers[worker].state is WorkerState.ALIVE
+
+    # -- job ---------------------------------------------------------------------------------------------
+
+    def move_job(self, target: JobState) -> None:
+        check_move(JOB_MOVES, self.job, target, "the job")
+        self.job = target
+
+    def plan_reduce(self, plan: list[range]) -> None:
+        self.move_job(JobState.REDUCE if plan else JobState.DONE)
+        self.plan = plan
+        for _ in plan:
+            self.reduce.add_task()
+
+    # -- workers -----------------------------------------------------------------------------------------
+
+    def add_worker(self, name: str, slots: int, now: float) -> None:
+        worker = self.workers[name] = WorkerRecord(name, slots)
+        self.leases[name] = now
+        self._admit(worker)
+
+    def renew_lease(self, worker: WorkerRecord, now: float) -> None:
+        self.leases[worker.name] = now
+        self.leases.move_to_end(worker.name)
+
+    def exclude_worker(self, worker: WorkerRecord, reason: str) -> None:
+        """No more attempts for it. Those it runs are the caller's to end next."""
+        self._move_worker(worker, WorkerState.EXCLUDED, reason)
+        self._retire(worker)
+        self.excluded[worker.name] = worker
+
+    def readmit_worker(self, worker: WorkerRecord) -> None:
+        self._move_worker(worker, WorkerState.ALIVE, "")
+        del self.excluded[worker.name]
+        worker.strikes.clear()
+        self._admit(worker)
+
+    def remove_worker(self, worker: WorkerRecord, reason: str) -> None:
+        """It has left. What it runs and holds is the caller's to end and to lose next."""
+        was_alive = worker.state is WorkerState.ALIVE
+        self._move_worker(worker, WorkerState.LEFT, reason)
+        if was_alive:
+            self._retire(worker)
+        self.excluded.pop(worker.name, None)
+        del self.leases[worker.name]
+        worker.strikes.clear()
+
+    def _admit(self, worker: WorkerRecord) -> None:
+        self.alive += 1
+        self.slots += worker.slots
+        self.free_slots += worker.free
+        self.free[worker.name] = worker
+
+    def _retire(self, worker: WorkerRecord) -> None:
+        self.alive -= 1
+        self.slots -= worker.slots
+        self.free_slots -= worker.free
+        self.free.pop(worker.name, None)
+
+    def _move_worker(self, worker: WorkerRecord, target: WorkerState, reason: str) -> None:
+        check_move(WORKER_MOVES, worker.state, target, f"worker {worker.name}", worker.reason)
+        worker.state = target
+        worker.reason = reason
+
+    # -- attempts and their tasks ------------------------------------------------------------------------
+
+    def start_attempt(self, task: TaskRecord, worker: WorkerRecord, now: float) -> AttemptRecord:
+        """Give ``task``, just taken from its queue or running already, to ``worker``, which has a free slot."""
+        if task.state is not TaskState.RUNNING:
+            self._move_task(task, TaskState.RUNNING)
+        attempt = AttemptRecord(task, task.attempts_started, worker, now, self.generation)
+        task.attempts_started += 1
+        task.attempts.append(attempt)
+        while len(task.attempts) > limits.STORY_ATTEMPTS_MAX and task.attempts[0].state not in _HELD:
+            del task.attempts[0]
+        worker.running[attempt] = None
+        self.running += 1
+        self.free_slots -= 1
+        if worker.free:
+            self.free.move_to_end(worker.name)
+        else:
+            del self.free[worker.name]
+        return attempt
+
+    def commit_attempt(self, attempt: AttemptRecord, now: float) -> None:
+        """Its output becomes its task's. Other attempts of the task that run are the caller's to end next."""
+        task = attempt.task
+        self._end_attempt(attempt, AttemptState.COMMITTED, now, "")
+        self._move_task(task, TaskState.COMMITTED)
+        task.committed = attempt
+        task.generation = self.generation
+        phase = self.phase_of(task.id)
+        phase.committed += 1
+        phase.seconds.append(now - attempt.started)
+        worker = attempt.worker
+        if phase is self.map:
+            worker.outputs.add(task.id.index)
+        if worker.strikes:
+            del worker.strikes[next(iter(worker.strikes))]
+
+    def drop_attempt(self, attempt: AttemptRecord, state: AttemptState, now: float, reason: str) -> None:
+        """It ends FAILED, LOST or CANCELLED. Its task is pending again unless another attempt of it runs."""
+        self._end_attempt(attempt, state, now, reason)
+        task = attempt.task
+        if task.state is TaskState.RUNNING and not task.running_attempts():
+            self._make_pending(task)
+
+    def lose_output(self, task: TaskRecord, now: float, reason: str) -> None:
+        """The committed output of a map task is gone."""
+        attempt = task.committed
+        if attempt is None:
+            self._move_task(task, TaskState.PENDING)  # raises: there is nothing to lose
+            return
+        self._move_attempt(attempt, AttemptState.LOST, now, reason)
+        attempt.worker.outputs.discard(task.id.index)
+        task.committed = None
+        self.map.committed -= 1
+        self.generation += 1
+        self._make_pending(task)
+
+    def _end_attempt(self, attempt: AttemptRecord, state: AttemptState, now: float, reason: str) -> None:
+        self._move_attempt(attempt, state, now, reason)
+        worker = attempt.worker
+        del worker.running[attempt]
+        self.running -= 1
+        if worker.state is WorkerState.ALIVE:
+            self.free_slots += 1
+            self.free[worker.name] = worker
+
+    def _make_pending(self, task: TaskRecord) -> None:
+        self._move_task(task, TaskState.PENDING)
+        self.phase_of(task.id).pending.push(task.id.index, task.avoided)
+
+    def _move_task(self, task: TaskRecord, target: TaskState) -> None:
+        if target not in TASK_MOVES[task.state]:  # asked here first, because telling the story takes time
+            check_move(TASK_MOVES, task.state, target, task.id, tell_story(task))
+        task.state = target
+
+    def _move_attempt(self, attempt: AttemptRecord, target: AttemptState, now: float, reason: str) -> None:
+        if target not in ATTEMPT_MOVES[attempt.state]:
+            check_move(ATTEMPT_MOVES, attempt.state, target, attempt.id, tell_story(attempt.task))
+        attempt.state = target
+        attempt.ended = now
+        attempt.reason = reason
+
+
+# A story may forget attempts that are over, never one whose end is still to come.
+_HELD = frozenset({AttemptState.RUNNING, AttemptState.COMMITTED})

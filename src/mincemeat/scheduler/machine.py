@@ -1,0 +1,454 @@
+"""The scheduler of one job: events in, instructions out.
+
+Decides: which task is attempted where and when, what a loss or a failure means, when a worker is excluded, when the job
+is over. Knows nothing of connections, processes, files, the clock or chance: time is an argument.
+
+    driver                                   machine
+      | WorkerJoined ------------------------> |
+      | <-- ProduceSplit, for each free slot   |
+      | SplitProduced -----------------------> |  a map task: pending
+      | <-- StartAttempt m-00000.0             |  running
+      | AttemptDone m-00000.0 ---------------> |  committed
+      |            ...                         |
+      | InputExhausted ----------------------> |  every map task committed: the partitions are dealt to reduce tasks
+      | <-- StartAttempt r-00000.0             |
+      | AttemptDone r-00000.0 ---------------> |  every reduce task committed
+      | <-- FinishJob                          |
+
+What it holds to:
+
+* Nothing is read ahead: a split is asked for only for a slot that would otherwise be idle.
+* A reduce attempt starts only while every map output is there. One that runs goes on when an output is lost, for it may
+  have fetched it already; if not, ``BlocksUnreachable`` sends it back without blame.
+* Whoever fails at a task is not given it again while somebody else could try, even if that means to wait for them.
+* Only failures count towards ``max_attempts``. Losses are counted apart, with a far higher bound, so that a task which
+  takes its workers down cannot do so for ever.
+* Once the job is over every event is ignored.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from mincemeat import limits
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten
+from mincemeat.scheduler import events, instructions, policy
+from mincemeat.scheduler.events import Event
+from mincemeat.scheduler.instructions import Instruction
+from mincemeat.scheduler.ledger import Ledger, PhaseLedger
+from mincemeat.scheduler.placement import choose_backups, choose_worker
+from mincemeat.scheduler.state import (
+    AttemptRecord,
+    AttemptState,
+    Counts,
+    IllegalMove,
+    JobState,
+    TaskRecord,
+    WorkerRecord,
+    WorkerState,
+    tell_story,
+)
+
+_PRODUCE_SPLIT: Final = instructions.ProduceSplit()
+
+
+class Machine:
+    """One job's scheduler. Not thread-safe; ``handle`` does not re-enter itself.
+
+    ``partitions`` is P, at least 1. ``lease_seconds`` may be ``math.inf`` where workers cannot fall silent (slots that
+    are children of this very process). ``backups``: whether ``Tick`` may start a second attempt of a slow task.
+    """
+
+    def __init__(
+        self,
+        *,
+        partitions: int = limits.PARTITIONS,
+        max_attempts: int = limits.MAX_ATTEMPTS,
+        reduce_task_bytes: int = limits.REDUCE_TASK_BYTES,
+        lost_attempts_max: int = limits.LOST_ATTEMPTS_MAX,
+        lease_seconds: float = limits.LEASE_SECONDS,
+        backups: bool = False,
+    ) -> None:
+        self.partitions = partitions
+        self.max_attempts = max_attempts
+        self.reduce_task_bytes = reduce_task_bytes
+        self.lost_attempts_max = lost_attempts_max
+        self.lease_seconds = lease_seconds
+        self.backups = backups
+        self.ledger = Ledger(partitions)  # public for invariants.py and for tests; a driver asks the queries below
+        self._choose_worker = functools.partial(choose_worker, self.ledger)
+        self._now = -math.inf
+        self._ticked = -math.inf
+        self._answer: list[Instruction] = []
+
+    def handle(self, event: Event, now: float) -> list[Instruction]:
+        """What is to be done now that ``event`` happened.
+
+        ``now``: seconds on any clock that does not go back; should it do so, the machine's time stands still.
+        Cost: O(log n) in tasks and workers; ``Tick`` with ``backups`` is O(workers + running attempts), the event that
+        ends the job and a worker's end are O(what runs or lies there).
+        Raises: IllegalMove for what only a driver at fault can say (a gap between splits, a split after the last),
+        because to ignore it would lose input; the machine is unchanged then.
+        """
+        if self.is_over:
+            return []
+        self._now = max(self._now, now)
+        _HANDLERS[type(event)](self, event)
+        if not self.is_over:
+            self._advance_job()
+        if not self.is_over:
+            self._assign_slots()
+        answer, self._answer = self._answer, []
+        return answer
+
+    def _instruct(self, instruction: Instruction) -> None:
+        self._answer.append(instruction)
+
+    # -- queries -----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> JobState:
+        return self.ledger.job
+
+    @property
+    def is_over(self) -> bool:
+        return self.ledger.job is JobState.DONE or self.ledger.job is JobState.FAILED
+
+    @property
+    def generation(self) -> int:
+        """How often map outputs have been lost. While it stays the same, no committed map output changes its place."""
+        return self.ledger.generation
+
+    def is_running(self, worker: str, attempt: AttemptId) -> bool:
+        """Whether ``worker`` carries out ``attempt`` as far as we know: else nobody wants its output. O(1)."""
+        record = self.ledger.find_attempt(attempt)
+        return record is not None and record.worker.name == worker and record.state is AttemptState.RUNNING
+
+    def map_outputs(self) -> Iterator[tuple[int, AttemptId, str]]:
+        """The committed map outputs: (map task index, attempt, worker), in index order.
+
+        Complete whenever a reduce attempt starts. O(map tasks): a driver with many reduce tasks keeps the answer for as
+        long as ``generation`` is the same.
+        """
+        for task in self.ledger.map.tasks:
+            if task.committed is not None:
+                yield task.id.index, task.committed.id, task.committed.worker.name
+
+    def counts(self) -> Counts:
+        """How the job stands. O(1)."""
+        ledger = self.ledger
+        return Counts(
+            workers=ledger.alive,
+            slots=ledger.slots,
+            running=ledger.running,
+            map_committed=ledger.map.committed,
+            map_total=len(ledger.map.tasks),
+            input_exhausted=ledger.input_exhausted,
+            reduce_committed=ledger.reduce.committed,
+            reduce_total=len(ledger.reduce.tasks),
+            failed_attempts=ledger.failed_attempts,
+        )
+
+    def story(self, task: TaskId) -> str:
+        """What happened to ``task``, a line for each of its latest attempts; says so if there is no such task."""
+        record = self.ledger.find_task(task)
+        return f"{task} is not a task of this job" if record is None else tell_story(record)
+
+    def next_deadline(self) -> float | None:
+        """When the next ``Tick`` is due; ``None`` if time alone changes nothing."""
+        ledger = self.ledger
+        if self.is_over:
+            return None
+        deadline = next(iter(ledger.leases.values()), math.inf) + self.lease_seconds
+        if self.backups and ledger.running and ledger.free:
+            deadline = min(deadline, max(self._now, self._ticked + limits.HEARTBEAT_SECONDS))
+        return None if deadline == math.inf else deadline
+
+    # -- workers -----------------------------------------------------------------------------------------
+
+    def _hear(self, name: str) -> WorkerRecord | None:
+        """The connected worker of that name, its lease renewed; ``None`` for a stranger and for one that has left."""
+        worker = self.ledger.workers.get(name)
+        if worker is None or worker.state is WorkerState.LEFT:
+            return None
+        self.ledger.renew_lease(worker, self._now)
+        return worker
+
+    def _worker_joined(self, event: events.WorkerJoined) -> None:
+        # A second joining of the same incarnation is a duplicate, and one after its end comes too late.
+        if event.worker not in self.ledger.workers:
+            self.ledger.add_worker(event.worker, event.slots, self._now)
+        else:
+            self._hear(event.worker)
+
+    def _worker_left(self, event: events.WorkerLeft) -> None:
+        worker = self._hear(event.worker)
+        if worker is not None:
+            self._remove_worker(worker, event.reason)
+
+    def _heartbeat(self, event: events.Heartbeat) -> None:
+        self._hear(event.worker)
+
+    def _tick(self, event: events.Tick) -> None:
+        del event
+        self._ticked = self._now
+        leases = self.ledger.leases
+        while leases and not self.is_over:
+            name, heard = next(iter(leases.items()))
+            if heard + self.lease_seconds > self._now:
+                break
+            reason = f"no sign of life for {self._now - heard:.1f} s (lease {self.lease_seconds:g} s)"
+            self._instruct(instructions.ExpireWorker(name, reason))
+            self._remove_worker(self.ledger.workers[name], reason)
+        if self.backups and not self.is_over:
+            # After the pending tasks have had their choice of the free slots.
+            self._assign_slots()
+            self._start_backups()
+
+    def _remove_worker(self, worker: WorkerRecord, reason: str) -> None:
+        """What it ran is lost, and so are the map outputs it held: the job is not over, so a reduce task needs them."""
+        ledger = self.ledger
+        ledger.remove_worker(worker, reason)
+        lost = list(worker.running)
+        for attempt in lost:
+            self._lose_attempt(attempt, f"worker left: {reason}")
+        # In index order, since a set has none that two runs would agree on.
+        for index in sorted(worker.outputs):
+            ledger.lose_output(ledger.map.tasks[index], self._now, f"its output was lost, worker left: {reason}")
+        if not ledger.alive:
+            # Nobody left but workers that fail: better than nobody at all. If they fail on, max_attempts ends the job.
+            for excluded in list(ledger.excluded.values()):
+                ledger.readmit_worker(excluded)
+                self._instruct(instructions.ReadmitWorker(excluded.name, "no other worker is left"))
+        self._check_losses(attempt.task for attempt in lost)
+
+    def _exclude_worker(self, worker: WorkerRecord, reason: str) -> None:
+        ledger = self.ledger
+        ledger.exclude_worker(worker, reason)
+        self._instruct(instructions.ExcludeWorker(worker.name, reason))
+        for attempt in list(worker.running):
+            # Not counted as a loss of the task: it was our own decision.
+            ledger.drop_attempt(attempt, AttemptState.LOST, self._now, f"worker excluded: {reason}")
+            self._instruct(instructions.CancelAttempt(worker.name, attempt.id))
+
+    def _hold_against(self, worker: WorkerRecord, task: TaskRecord) -> None:
+        """``task`` failed on ``worker`` and the worker is to blame. Counted once for each task."""
+        if worker.state is not WorkerState.ALIVE:
+            return
+        if len(worker.strikes) < limits.EXCLUDE_AFTER_FAILED_TASKS:  # more would not be looked at, only kept
+            worker.strikes[task] = None
+        failed = len(worker.strikes)
+        if policy.should_exclude(failed_tasks=failed, code_missing=False, other_workers=self.ledger.alive - 1):
+            self._exclude_worker(worker, f"{failed} different tasks failed on it, the last one {task.id}")
+
+    # -- ends of attempts --------------------------------------------------------------------------------
+
+    def _running_attempt(self, worker_name: str, attempt: AttemptId) -> AttemptRecord | None:
+        """The attempt if that worker runs it as far as we know; else the message is late, doubled or foreign."""
+        self._hear(worker_name)
+        return self.ledger.find_attempt(attempt) if self.is_running(worker_name, attempt) else None
+
+    def _attempt_done(self, event: events.AttemptDone) -> None:
+        attempt = self._running_attempt(event.worker, event.attempt)
+        if attempt is None:
+            self._answer_late_output(event)
+            return
+        ledger, task = self.ledger, attempt.task
+        sizes = event.partition_bytes
+        if task.id.phase is Phase.MAP and sizes:
+            if len(sizes) != self.partitions:
+                problem = f"reported the sizes of {len(sizes)} partitions, the job has {self.partitions}"
+                failure = Failure(kind=FailureKind.SYSTEM, message=problem, worker=event.worker)
+                self._fail_attempt(attempt, failure)
+                return
+            if not task.sized:
+                ledger.partition_bytes = list(map(operator.add, ledger.partition_bytes, sizes))
+        task.sized = True
+        ledger.commit_attempt(attempt, self._now)
+        for rival in task.running_attempts():
+            ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"{attempt.id} committed first")
+            self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
+        # Done here, so where it failed before it was the worker's fault. Sorted, since a set has no order of its own.
+        for name in sorted(task.failed_on) if task.failed_on else ():
+            if name != attempt.worker.name:
+                self._hold_against(ledger.workers[name], task)
+
+    def _answer_late_output(self, event: events.AttemptDone) -> None:
+        """An output nobody waits for: the worker may delete it, unless it is the very one that was committed."""
+        worker = self.ledger.workers.get(event.worker)
+        if worker is None or worker.state is WorkerState.LEFT:
+            return
+        record = self.ledger.find_attempt(event.attempt)
+        if record is None or record.worker is not worker or record.state is not AttemptState.COMMITTED:
+            self._instruct(instructions.DropOutput(event.worker, event.attempt))
+
+    def _attempt_failed(self, event: events.AttemptFailed) -> None:
+        attempt = self._running_attempt(event.worker, event.attempt)
+        if attempt is not None:
+            self._fail_attempt(attempt, event.failure)
+
+    def _fail_attempt(self, attempt: AttemptRecord, failure: Failure) -> None:
+        ledger, task, worker = self.ledger, attempt.task, attempt.worker
+        ledger.failed_attempts += 1
+        failed_elsewhere = bool(task.failed_on - {worker.name})
+        task.failed_on |= {worker.name}
+        ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
+        code_missing = failure.kind is FailureKind.CODE
+        if code_missing and policy.should_exclude(failed_tasks=1, code_missing=True, other_workers=ledger.alive - 1):
+            # Says nothing about the task, which may meet any number of such workers; each of them only once.
+            self._exclude_worker(worker, f"the job's code could not be loaded on it: {shorten(failure.message)}")
+            return
+        task.failures += 1
+        if task.failures >= self.max_attempts:
+            self._fail_job(failure, attempt)
+        elif policy.counts_against_worker(failure.kind, failed_elsewhere=failed_elsewhere):
+            self._hold_against(worker, task)
+
+    def _attempt_lost(self, event: events.AttemptLost) -> None:
+        attempt = self._running_attempt(event.worker, event.attempt)
+        if attempt is not None:
+            self._lose_on_live_worker(attempt, event.reason)
+
+    def _lose_on_live_worker(self, attempt: AttemptRecord, reason: str) -> None:
+        attempt.task.lost_on |= {attempt.worker.name}
+        self._lose_attempt(attempt, reason)
+        self._check_losses([attempt.task])
+
+    def _lose_attempt(self, attempt: AttemptRecord, reason: str) -> None:
+        attempt.task.losses += 1
+        self.ledger.drop_attempt(attempt, AttemptState.LOST, self._now, shorten(reason))
+
+    def _blocks_unreachable(self, event: events.BlocksUnreachable) -> None:
+        attempt = self._running_attempt(event.worker, event.attempt)
+        if attempt is None:
+            return
+        ledger = self.ledger
+        named = [ledger.map.tasks[index] for index in sorted(set(event.maps)) if 0 <= index < len(ledger.map.tasks)]
+        if not named or attempt.task.id.phase is Phase.MAP:
+            # Nothing to do again that would make the next attempt fare better: a plain loss, which is bounded.
+            self._lose_on_live_worker(attempt, event.reason)
+            return
+        ledger.drop_attempt(attempt, AttemptState.LOST, self._now, shorten(event.reason))
+        for task in named:
+            # Every map task was committed when this attempt started. An output committed later replaced the one it
+            # asked for, and one that is gone is being made again: neither is what could not be reached.
+            if task.committed is not None and task.generation <= attempt.generation:
+                task.losses += 1
+                task.lost_on |= {task.committed.worker.name}
+                # The holder keeps the files: another reduce attempt may be reading them from a place that can reach it.
+                ledger.lose_output(task, self._now, f"its output could not be fetched: {shorten(event.reason)}")
+        self._check_losses(named)
+
+    def _check_losses(self, tasks: Iterable[TaskRecord]) -> None:
+        for task in tasks:
+            if task.losses > self.lost_attempts_max:
+                last = task.attempts[-1]
+                failure = Failure(
+                    kind=FailureKind.SYSTEM,
+                    message=f"attempts of {task.id} were lost {task.losses} times; the last, {last.id}: {last.reason}",
+                    worker=last.worker.name,
+                )
+                self._fail_job(failure, last)
+                return
+
+    # -- the input and the phases ------------------------------------------------------------------------
+
+    def _split_produced(self, event: events.SplitProduced) -> None:
+        ledger = self.ledger
+        expected = len(ledger.map.tasks)
+        if event.index < expected:
+            return
+        if event.index > expected or ledger.input_exhausted:
+            story = f"{expected} splits so far, input exhausted: {ledger.input_exhausted}"
+            subject = f"split {event.index}"
+            raise IllegalMove(f"{subject} cannot be added ({story})", subject=subject, story=story)
+        ledger.splits_outstanding = max(0, ledger.splits_outstanding - 1)
+        ledger.map.add_task()
+
+    def _input_exhausted(self, event: events.InputExhausted) -> None:
+        del event
+        self.ledger.input_exhausted = True
+        self.ledger.splits_outstanding = 0
+
+    def _source_failed(self, event: events.SourceFailed) -> None:
+        self._fail_job(event.failure, None)
+
+    def _advance_job(self) -> None:
+        ledger = self.ledger
+        if ledger.job is JobState.MAP and ledger.input_exhausted and ledger.map.is_committed:
+            ledger.plan_reduce(policy.coalesce(ledger.partition_bytes, self.reduce_task_bytes, ledger.slots))
+            if not ledger.plan:
+                self._instruct(instructions.FinishJob())
+        elif ledger.job is JobState.REDUCE and ledger.reduce.is_committed:
+            ledger.move_job(JobState.DONE)
+            self._cancel_everything()
+            self._instruct(instructions.FinishJob())
+
+    def _fail_job(self, failure: Failure, attempt: AttemptRecord | None) -> None:
+        self.ledger.move_job(JobState.FAILED)
+        self._cancel_everything()
+        if attempt is None:
+            self._instruct(instructions.FailJob(failure, None, None, 0))
+        else:
+            self._instruct(instructions.FailJob(failure, attempt.task.id, attempt.id, attempt.task.failures))
+
+    def _cancel_everything(self) -> None:
+        for worker in self.ledger.workers.values():
+            for attempt in list(worker.running):
+                self.ledger.drop_attempt(attempt, AttemptState.CANCELLED, self._now, "the job is over")
+                self._instruct(instructions.CancelAttempt(worker.name, attempt.id))
+
+    # -- giving work to slots ----------------------------------------------------------------------------
+
+    def _assign_slots(self) -> None:
+        ledger = self.ledger
+        if not ledger.free:
+            return
+        self._assign_pending(ledger.map)
+        if ledger.job is JobState.REDUCE and ledger.map.is_committed:
+            self._assign_pending(ledger.reduce)
+        if not ledger.input_exhausted:
+            # What is pending still, waits for other workers than those that are free.
+            for _ in range(ledger.free_slots - ledger.splits_outstanding):
+                self._instruct(_PRODUCE_SPLIT)
+                ledger.splits_outstanding += 1
+
+    def _assign_pending(self, phase: PhaseLedger) -> None:
+        ledger = self.ledger
+        while phase.pending and ledger.free:
+            taken = phase.pending.pop(self._choose_worker)
+            if taken is None:
+                return
+            index, worker = taken
+            self._start_attempt(phase.tasks[index], worker)
+
+    def _start_attempt(self, task: TaskRecord, worker: WorkerRecord) -> None:
+        attempt = self.ledger.start_attempt(task, worker, self._now)
+        partitions = self.ledger.plan[task.id.index] if task.id.phase is Phase.REDUCE else None
+        self._instruct(instructions.StartAttempt(worker.name, attempt.id, partitions))
+
+    def _start_backups(self) -> None:
+        ledger = self.ledger
+        phase = ledger.map if ledger.job is JobState.MAP else ledger.reduce
+        if ledger.free and ledger.input_exhausted and (phase is ledger.map or ledger.map.is_committed):
+            for task, worker in choose_backups(ledger, phase, self._now):
+                self._start_attempt(task, worker)
+
+
+_HANDLERS: Final[dict[type[Event], Callable[[Machine, Any], None]]] = {
+    events.WorkerJoined: Machine._worker_joined,
+    events.WorkerLeft: Machine._worker_left,
+    events.Heartbeat: Machine._heartbeat,
+    events.AttemptDone: Machine._attempt_done,
+    events.AttemptFailed: Machine._attempt_failed,
+    events.AttemptLost: Machine._attempt_lost,
+    events.BlocksUnreachable: Machine._blocks_unreachable,
+    events.SplitProduced: Machine._split_produced,
+    events.InputExhausted: Machine._input_exhausted,
+    events.SourceFailed: Machine._source_failed,
+    events.Tick: Machine._tick,
+}

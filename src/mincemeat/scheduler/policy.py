@@ -1,0 +1,120 @@
+"""The judgements of the scheduler, each a pure function of numbers.
+
+Decides: how partitions share reduce tasks, when a worker is excluded, how long a split is, which attempts get a backup.
+Knows nothing of the machine that asks. The numbers and their reasons stand in ``limits.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mincemeat import limits
+from mincemeat.model import AttemptId, FailureKind
+
+
+def coalesce(partition_bytes: Sequence[int], reduce_task_bytes: int, slots: int) -> list[range]:
+    """Cut the partitions into ranges, one for each reduce task.
+
+    Shape: consecutive ranges that together cover every partition once; each holds at least one partition that is not
+    empty. All of them empty: no range at all. Together at most ``reduce_task_bytes``: exactly one. More: about
+    ``reduce_task_bytes`` each, or less so that every one of ``slots`` has something to do, but not less than an
+    eighth of it (``limits.REDUCE_TASK_SHRINK_MAX``), where starting a task would cost more than it saves.
+    """
+    total = sum(partition_bytes)
+    if not total:
+        return []
+    smallest = max(1, reduce_task_bytes // limits.REDUCE_TASK_SHRINK_MAX)
+    wanted_bytes = reduce_task_bytes
+    if total > reduce_task_bytes:
+        wanted_bytes = max(smallest, min(reduce_task_bytes, total // max(1, slots)))
+    tasks = -(-total // max(1, wanted_bytes))
+    # Cut where the running sum passes the next multiple of total/tasks: this evens the sizes out over the whole, where
+    # filling one range after the other would leave a small one at the end, for which everybody waits.
+    plan: list[range] = []
+    first = 0
+    seen = 0
+    quota = 1
+    for partition, size in enumerate(partition_bytes):
+        seen += size
+        if seen * tasks >= quota * total and seen < total:
+            plan.append(range(first, partition + 1))
+            first = partition + 1
+            quota = seen * tasks // total + 1
+    plan.append(range(first, len(partition_bytes)))
+    return plan
+
+
+def counts_against_worker(kind: FailureKind, *, failed_elsewhere: bool) -> bool:
+    """Whether a failed attempt is held against its worker at once, before the task has been committed elsewhere.
+
+    A function that raises will most likely raise everywhere: USER never counts at once. A crash or a time limit may
+    come from the machine (memory, a broken library) or from the record. The first worker it happens on is suspected,
+    so that a sick one cannot run through the whole input before others have committed what it failed; where a second
+    worker sees the same, the record is the suspect. SYSTEM is the worker's own disk or memory, whoever failed before.
+    For all of these, the task's commit on another worker is the proof, and counts then. CODE is judged apart, at once.
+    """
+    if kind is FailureKind.SYSTEM:
+        return True
+    return kind in (FailureKind.CRASH, FailureKind.TIMEOUT) and not failed_elsewhere
+
+
+def should_exclude(*, failed_tasks: int, code_missing: bool, other_workers: int) -> bool:
+    """Whether a worker with ``failed_tasks`` different tasks held against it gets no more attempts.
+
+    A task held against it is set off by each task committed on it, so ``failed_tasks`` is what is left: a function that
+    fails at random once in a hundred records would else exclude every worker of a long job, one after the other.
+    ``code_missing``: the job's code could not be loaded there, which no other task will cure. ``other_workers``: how
+    many others are alive and not excluded; the last one is never excluded, for a sick worker may still get some of the
+    work done and a job without workers gets none.
+    """
+    return other_workers > 0 and (code_missing or failed_tasks >= limits.EXCLUDE_AFTER_FAILED_TASKS)
+
+
+def next_split_records(records_done: int, seconds_done: float, previous_records: int) -> int:
+    """How many records the next split of a dict-like datasource should have, at least 1.
+
+    ``records_done`` in ``seconds_done`` seconds: what committed map attempts took, so far; 0 while there are none.
+    ``previous_records``: the size of the split before, 0 for the first one.
+    """
+    if previous_records < 1:
+        return 1
+    if records_done < 1:
+        return previous_records
+    most = min(previous_records * limits.SPLIT_GROWTH, limits.SPLIT_RECORDS_MAX)
+    # Compared as a product: a clock too coarse for the records must not become a division by zero.
+    if limits.SPLIT_SECONDS * records_done >= most * seconds_done:
+        return most
+    return max(1, int(limits.SPLIT_SECONDS * records_done / seconds_done))
+
+
+def choose_backups(
+    running: Iterable[tuple[AttemptId, float]],
+    *,
+    running_total: int,
+    backups_running: int,
+    idle_slots: int,
+    committed: int,
+    total: int,
+    recent_seconds: Sequence[float],
+) -> list[AttemptId]:
+    """Which running attempts get a backup, the longest running first.
+
+    ``running``: the attempts whose task has no backup yet, with their age in seconds. ``running_total`` counts all
+    running attempts and ``backups_running`` the backups among them; ``committed`` of ``total`` tasks of the phase are
+    done, the latest of them in ``recent_seconds``. Only on idle slots, late in the phase, for attempts far slower than
+    the median, and few at a time; a phase of fewer than ``limits.SMALL_JOB_TASKS`` tasks is so cheap that idle slots
+    repeat all of it.
+    Source: Dean and Ghemawat 2004, section 3.6; for small jobs Ananthanarayanan et al. 2013 (Dolly).
+    """
+    if total < limits.SMALL_JOB_TASKS:
+        slower_than, room = 0.0, idle_slots
+    else:
+        if committed < limits.BACKUP_AFTER_COMMITTED_SHARE * total or not recent_seconds:
+            return []
+        slower_than = limits.BACKUP_WHEN_SLOWER_THAN_MEDIAN * sorted(recent_seconds)[len(recent_seconds) // 2]
+        # One is always allowed: a tenth of the last nine attempts would be none, and they are what everybody waits for.
+        room = min(idle_slots, max(1, int(limits.BACKUP_SHARE_MAX * running_total)) - backups_running)
+    if room < 1:
+        return []
+    late = sorted(((age, attempt) for attempt, age in running if age > slower_than), key=lambda pair: -pair[0])
+    return [attempt for _, attempt in late[:room]]

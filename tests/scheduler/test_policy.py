@@ -1,0 +1,187 @@
+"""Each judgement by itself, with numbers one can check by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mincemeat import limits
+from mincemeat.model import AttemptId, FailureKind, Phase, TaskId
+from mincemeat.scheduler import policy
+
+MB = 2**20
+
+
+def test_small_total_is_one_reduce_task() -> None:
+    assert policy.coalesce([10, 0, 20, 5], reduce_task_bytes=100, slots=16) == [range(4)]
+
+
+def test_total_at_the_limit_is_one_reduce_task() -> None:
+    assert policy.coalesce([50, 50], reduce_task_bytes=100, slots=16) == [range(2)]
+
+
+def test_nothing_emitted_is_no_reduce_task() -> None:
+    assert policy.coalesce([0] * 64, reduce_task_bytes=100, slots=4) == []
+
+
+def test_large_partitions_are_a_task_each() -> None:
+    assert policy.coalesce([500] * 4, reduce_task_bytes=100, slots=1) == [range(i, i + 1) for i in range(4)]
+
+
+def test_neighbours_share_a_task_of_about_the_wanted_size() -> None:
+    assert policy.coalesce([50] * 8, reduce_task_bytes=100, slots=1) == [range(i, i + 2) for i in (0, 2, 4, 6)]
+
+
+def test_tasks_shrink_so_that_every_slot_has_one() -> None:
+    assert len(policy.coalesce([MB] * 16, reduce_task_bytes=8 * MB, slots=8)) == 8
+
+
+def test_tasks_do_not_shrink_below_the_eighth_part() -> None:
+    assert len(policy.coalesce([MB] * 16, reduce_task_bytes=8 * MB, slots=10_000)) == 16
+    assert len(policy.coalesce([MB // 4] * 64, reduce_task_bytes=8 * MB, slots=10_000)) == 16
+
+
+def test_empty_partitions_join_their_neighbours() -> None:
+    assert policy.coalesce([0, 0, 900, 0, 0, 900, 0, 0], 100, slots=1) == [range(3), range(3, 8)]
+
+
+def test_one_huge_partition_leaves_the_rest_together() -> None:
+    assert policy.coalesce([1, 1000, 1, 1], 100, slots=1) == [range(2), range(2, 4)]
+
+
+@given(
+    st.lists(st.one_of(st.just(0), st.integers(0, 10**9)), min_size=1, max_size=80),
+    st.integers(1, 10**9),
+    st.integers(0, 500),
+)
+def test_plan_covers_every_partition_once_and_no_task_is_empty(sizes: list[int], task_bytes: int, slots: int) -> None:
+    plan = policy.coalesce(sizes, task_bytes, slots)
+    if not any(sizes):
+        assert plan == []
+        return
+    assert [partition for partitions in plan for partition in partitions] == list(range(len(sizes)))
+    assert all(any(sizes[partition] for partition in partitions) for partitions in plan)
+    if sum(sizes) <= task_bytes:
+        assert len(plan) == 1
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=80), st.integers(1, 5000))
+def test_no_task_exceeds_the_wanted_size_by_more_than_a_partition(sizes: list[int], task_bytes: int) -> None:
+    for partitions in policy.coalesce(sizes, task_bytes, slots=1):
+        assert sum(sizes[partition] for partition in partitions) < task_bytes + max(sizes) + 1
+
+
+@pytest.mark.parametrize("kind", [FailureKind.CRASH, FailureKind.TIMEOUT])
+def test_crash_and_timeout_count_at_once_only_for_the_first_worker_they_happen_on(kind: FailureKind) -> None:
+    assert policy.counts_against_worker(kind, failed_elsewhere=False)
+    assert not policy.counts_against_worker(kind, failed_elsewhere=True)
+
+
+def test_system_failures_always_count_at_once() -> None:
+    assert policy.counts_against_worker(FailureKind.SYSTEM, failed_elsewhere=False)
+    assert policy.counts_against_worker(FailureKind.SYSTEM, failed_elsewhere=True)
+
+
+@pytest.mark.parametrize("kind", [FailureKind.USER, FailureKind.CODE])
+def test_user_and_code_failures_never_count_at_once(kind: FailureKind) -> None:
+    assert not policy.counts_against_worker(kind, failed_elsewhere=False)
+
+
+def test_worker_is_excluded_at_the_third_failed_task() -> None:
+    assert not policy.should_exclude(failed_tasks=2, code_missing=False, other_workers=1)
+    assert policy.should_exclude(failed_tasks=3, code_missing=False, other_workers=1)
+
+
+def test_missing_code_excludes_at_once() -> None:
+    assert policy.should_exclude(failed_tasks=1, code_missing=True, other_workers=1)
+
+
+@pytest.mark.parametrize("code_missing", [True, False])
+def test_last_worker_is_never_excluded(code_missing: bool) -> None:
+    assert not policy.should_exclude(failed_tasks=99, code_missing=code_missing, other_workers=0)
+
+
+def test_first_split_has_one_record() -> None:
+    assert policy.next_split_records(0, 0.0, 0) == 1
+
+
+def test_splits_do_not_grow_before_anything_is_committed() -> None:
+    assert policy.next_split_records(0, 0.0, 1) == 1
+
+
+def test_splits_grow_by_a_bounded_factor() -> None:
+    assert policy.next_split_records(1, 1e-6, 1) == limits.SPLIT_GROWTH
+    assert policy.next_split_records(9, 1e-5, 8) == 8 * limits.SPLIT_GROWTH
+
+
+def test_splits_aim_at_their_share_of_seconds() -> None:
+    assert policy.next_split_records(1000, 1.0, 500) == 1000 * limits.SPLIT_SECONDS
+
+
+def test_splits_of_huge_records_have_one_record() -> None:
+    assert policy.next_split_records(10, 100.0, 1) == 1
+
+
+def test_splits_have_a_largest_size() -> None:
+    assert policy.next_split_records(10**9, 1.0, 90_000) == limits.SPLIT_RECORDS_MAX
+
+
+def test_a_clock_too_coarse_for_the_records_is_no_division_by_zero() -> None:
+    assert policy.next_split_records(5, 0.0, 4) == 4 * limits.SPLIT_GROWTH
+
+
+@given(st.integers(0, 10**12), st.floats(0, 1e6), st.integers(0, limits.SPLIT_RECORDS_MAX))
+def test_a_split_always_has_a_legal_size(records: int, seconds: float, previous: int) -> None:
+    assert 1 <= policy.next_split_records(records, seconds, previous) <= limits.SPLIT_RECORDS_MAX
+
+
+def attempts(*ages: float) -> list[tuple[AttemptId, float]]:
+    return [(AttemptId(TaskId(Phase.MAP, index), 0), age) for index, age in enumerate(ages)]
+
+
+def chosen(
+    *ages: float, idle: int = 5, committed: int = 90, total: int = 100, backups: int = 0, median: float = 1.0
+) -> list[int]:
+    found = policy.choose_backups(
+        attempts(*ages),
+        running_total=len(ages) + backups,
+        backups_running=backups,
+        idle_slots=idle,
+        committed=committed,
+        total=total,
+        recent_seconds=[median] * 5,
+    )
+    return [attempt.task.index for attempt in found]
+
+
+def test_straggler_late_in_the_phase_gets_a_backup() -> None:
+    assert chosen(1.0, 3.5, 2.9) == [1]
+
+
+def test_no_backup_before_three_quarters_are_committed() -> None:
+    assert chosen(100.0, committed=74) == []
+    assert chosen(100.0, committed=75) == [0]
+
+
+def test_no_backup_without_an_idle_slot() -> None:
+    assert chosen(100.0, idle=0) == []
+
+
+def test_backups_are_at_most_a_tenth_of_what_runs_and_the_oldest_go_first() -> None:
+    assert chosen(*[4.0] * 18, 6.0, 5.0) == [18, 19]
+
+
+def test_backups_that_run_are_counted() -> None:
+    assert chosen(5.0, backups=1) == []
+
+
+def test_no_backup_without_a_median() -> None:
+    nothing = policy.choose_backups(
+        attempts(9.0), running_total=1, backups_running=0, idle_slots=1, committed=90, total=100, recent_seconds=[]
+    )
+    assert nothing == []
+
+
+def test_small_phase_is_repeated_on_idle_slots() -> None:
+    assert chosen(0.5, 0.7, 0.6, committed=0, total=9, idle=2) == [1, 2]

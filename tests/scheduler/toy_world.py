@@ -1,0 +1,286 @@
+"""A toy world around one machine: workers that die, freeze, fail and mumble, all from one seed.
+
+Decides: what happens next, by chance, as long as trouble lasts; then everybody behaves, and the job must end.
+There is no network: a message is an event in a bag, taken out in any order, sometimes twice, sometimes never. A message
+that is never delivered is in the end noticed as a worker that left or an attempt that was lost, as in the real world.
+
+    python -m tests.scheduler.toy_world 1000      plays seeds 0 to 999; the last one printed is the one that failed
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mincemeat.model import AttemptId, FailureKind, Phase
+from mincemeat.scheduler import (
+    AttemptDone,
+    AttemptFailed,
+    AttemptLost,
+    BlocksUnreachable,
+    CancelAttempt,
+    DropOutput,
+    Event,
+    ExcludeWorker,
+    ExpireWorker,
+    FailJob,
+    FinishJob,
+    Heartbeat,
+    InputExhausted,
+    Instruction,
+    JobState,
+    Machine,
+    ProduceSplit,
+    ReadmitWorker,
+    SourceFailed,
+    SplitProduced,
+    StartAttempt,
+    Tick,
+    WorkerJoined,
+    WorkerLeft,
+    invariants,
+)
+from mincemeat.scheduler.state import AttemptState, TaskState
+from tests.scheduler.kit import failure
+
+PARTITIONS = 5
+LEASE_SECONDS = 10.0
+CALM_STEPS_MAX = 20_000
+
+
+@dataclass
+class ToyWorker:
+    name: str
+    slots: int
+    running: set[AttemptId] = field(default_factory=set)
+    outputs: set[AttemptId] = field(default_factory=set)
+    frozen: bool = False
+
+
+class World:
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.splits = self.chance.randrange(0, 25)
+        self.machine = Machine(
+            partitions=PARTITIONS,
+            # Mostly so many that trouble alone does not end the job; sometimes so few that it does.
+            max_attempts=self.chance.choice([2, 4, 1000]),
+            lost_attempts_max=self.chance.choice([3, 10_000]),
+            reduce_task_bytes=self.chance.choice([1, 20, 10**6]),
+            lease_seconds=LEASE_SECONDS,
+            backups=self.chance.random() < 0.5,
+        )
+        self.now = 0.0
+        self.joined = 0
+        self.produced = 0
+        self.workers: dict[str, ToyWorker] = {}
+        self.mail: list[Event] = []
+        self.requests = 0
+        self.reduced: list[AttemptId] = []
+        self.ends: list[Instruction] = []
+        self.excluded: set[str] = set()
+
+    # -- between world and machine -----------------------------------------------------------------------
+
+    def send(self, event: Event) -> None:
+        before = self.machine.counts().reduce_committed
+        said = self.machine.handle(event, self.now)
+        invariants.check(self.machine)
+        gained = self.machine.counts().reduce_committed - before
+        assert gained in (0, 1)
+        if gained:
+            assert isinstance(event, AttemptDone)
+            self.reduced.append(event.attempt)
+        for instruction in said:
+            self.obey(instruction)
+
+    def obey(self, instruction: Instruction) -> None:
+        assert not self.ends, f"{instruction} after the end"
+        match instruction:
+            case ProduceSplit():
+                self.requests += 1
+            case StartAttempt(worker, attempt, partitions):
+                assert worker not in self.excluded
+                assert (partitions is None) == (attempt.task.phase is Phase.MAP)
+                counts = self.machine.counts()
+                assert partitions is None or counts.map_committed == counts.map_total
+                if worker in self.workers:
+                    self.workers[worker].running.add(attempt)
+                    assert len(self.workers[worker].running) <= self.workers[worker].slots
+            case CancelAttempt(worker, attempt):
+                if worker in self.workers:
+                    self.workers[worker].running.discard(attempt)
+            case DropOutput(worker, attempt):
+                assert (attempt, worker) not in {(held, holder) for _, held, holder in self.machine.map_outputs()}
+                if worker in self.workers:
+                    self.workers[worker].outputs.discard(attempt)
+            case ExcludeWorker(worker, _):
+                self.excluded.add(worker)
+            case ReadmitWorker(worker, _):
+                self.excluded.discard(worker)
+            case ExpireWorker(worker, _):
+                self.workers.pop(worker, None)
+            case FinishJob() | FailJob():
+                self.ends.append(instruction)
+
+    # -- what may happen ---------------------------------------------------------------------------------
+
+    def join(self) -> None:
+        worker = ToyWorker(f"w#{self.joined}", self.chance.randrange(1, 4))
+        self.joined += 1
+        self.workers[worker.name] = worker
+        self.send(WorkerJoined(worker.name, worker.slots))
+
+    def die(self) -> None:
+        if self.workers:
+            worker = self.workers.pop(self.chance.choice(list(self.workers)))
+            self.send(WorkerLeft(worker.name, "killed"))
+
+    def freeze(self) -> None:
+        if self.workers:
+            self.chance.choice(list(self.workers.values())).frozen = True
+
+    def produce(self) -> None:
+        if self.requests:
+            self.requests -= 1
+            if self.produced < self.splits:
+                self.send(SplitProduced(self.produced))
+                self.produced += 1
+            else:
+                self.requests = 0
+                self.send(InputExhausted())
+
+    def work(self, trouble: float = 0.0) -> None:
+        """Some attempt comes to its end, and a message about it is on its way."""
+        pairs = [
+            (worker, attempt)
+            for worker in self.workers.values()
+            if not worker.frozen
+            for attempt in sorted(worker.running, key=str)
+        ]
+        if not pairs:
+            return
+        worker, attempt = self.chance.choice(pairs)
+        worker.running.discard(attempt)
+        if self.chance.random() < trouble:
+            kind = self.chance.choice(list(FailureKind))
+            maps = (self.chance.randrange(-1, self.splits + 1),)
+            troubles: list[Event] = [
+                AttemptFailed(worker.name, attempt, failure(kind)),
+                AttemptLost(worker.name, attempt, "slot taken away"),
+                BlocksUnreachable(worker.name, attempt, maps, "refused"),
+            ]
+            self.mail.append(self.chance.choice(troubles))
+            return
+        if attempt.task.phase is Phase.REDUCE:
+            gone = tuple(index for index, held, holder in self.machine.map_outputs() if not self.holds(holder, held))
+            if gone:
+                self.mail.append(BlocksUnreachable(worker.name, attempt, gone, "not there"))
+                return
+            self.mail.append(AttemptDone(worker.name, attempt))
+        else:
+            worker.outputs.add(attempt)
+            # The same whenever the task is done, as the output of a map task is.
+            sizes = random.Random(attempt.task.index).choices([0, 1, 9], k=PARTITIONS)
+            self.mail.append(AttemptDone(worker.name, attempt, tuple(sizes)))
+
+    def holds(self, worker: str, output: AttemptId) -> bool:
+        return worker in self.workers and output in self.workers[worker].outputs
+
+    def deliver(self, trouble: float = 0.0) -> None:
+        if not self.mail:
+            return
+        event = self.mail.pop(self.chance.randrange(len(self.mail)))
+        fate = self.chance.random()
+        if fate < trouble / 2:
+            self.mail.append(event)  # and it will come again
+        elif fate < trouble and isinstance(event, AttemptDone | AttemptFailed | BlocksUnreachable):
+            event = AttemptLost(event.worker, event.attempt, "the message was lost")
+        self.send(event)
+
+    def mumble(self) -> None:
+        """A message that makes no sense: a foreign worker, an attempt that never was."""
+        worker = self.chance.choice([*self.workers, "stranger#0"])
+        attempt = AttemptId.parse(f"{self.chance.choice('mr')}-{self.chance.randrange(30)}.{self.chance.randrange(4)}")
+        record = self.machine.ledger.find_attempt(attempt)
+        if record is None or record.worker.name != worker:
+            self.send(AttemptDone(worker, attempt, (1,) * PARTITIONS))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for worker in list(self.workers.values()):
+            if not worker.frozen:
+                self.send(Heartbeat(worker.name))
+        self.send(Tick())
+
+    # -- the play ----------------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        trouble = self.chance.choice([0.05, 0.2, 0.5])
+        for _ in range(self.chance.randrange(300)):
+            self.step(trouble)
+        self.calm_down()
+        self.check_end()
+
+    def step(self, trouble: float) -> None:
+        steps: list[tuple[Callable[[], None], float]] = [
+            (self.join, 2),
+            (self.die, 4 * trouble),
+            (self.freeze, trouble),
+            (self.produce, 20),
+            (lambda: self.work(trouble), 25),
+            (lambda: self.deliver(trouble), 30),
+            (self.mumble, 3),
+            (lambda: self.pass_time(self.chance.choice([0.1, 1.0, 6.0])), 3),
+        ]
+        [(step, _)] = self.chance.choices(steps, [weight for _, weight in steps])
+        step()
+
+    def calm_down(self) -> None:
+        """No more trouble: frozen workers are dead, a healthy one joins, what is in the mail arrives."""
+        if not self.ends:
+            self.join()
+        for _ in range(CALM_STEPS_MAX):
+            if self.ends:
+                return
+            self.produce()
+            self.work()
+            self.deliver()
+            if not self.mail and not self.requests:
+                self.pass_time(3.0)
+        raise AssertionError(f"the job did not end: {self.machine.counts()}")
+
+    def check_end(self) -> None:
+        machine = self.machine
+        assert len(self.ends) == 1
+        if machine.state is JobState.FAILED:
+            [end] = self.ends
+            assert isinstance(end, FailJob)
+            assert end.task is not None
+            task = machine.ledger.find_task(end.task)
+            assert task is not None
+            assert task.failures >= machine.max_attempts or task.losses > machine.lost_attempts_max
+            return
+        assert machine.counts().map_total == self.splits
+        assert machine.counts().reduce_committed == machine.counts().reduce_total
+        # Each reduce task committed exactly once, over the whole life of the job.
+        assert sorted(attempt.task.index for attempt in self.reduced) == list(range(machine.counts().reduce_total))
+        for task in machine.ledger.reduce.tasks:
+            assert task.state is TaskState.COMMITTED
+            assert [attempt.state for attempt in task.attempts].count(AttemptState.COMMITTED) == 1
+        self.send(SourceFailed(failure()))  # nothing matters any more
+
+
+def play(seed: int) -> World:
+    """Play one seed to its end. Raises: AssertionError, or whatever the machine raised."""
+    world = World(seed)
+    world.play()
+    return world
+
+
+if __name__ == "__main__":
+    for number in range(int(sys.argv[1])):
+        print("seed", number, flush=True)
+        play(number)
