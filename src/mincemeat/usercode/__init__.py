@@ -1,0 +1,21 @@
+"""How the user's functions and modules reach a slot: packed by the caller, shipped as bytes, loaded by the slot.
+
+Decides: what travels by value (everything of the script), what as source (modules beside the script), what by name only
+(the standard library and installed packages). Does not know who carries the bytes, nor what the functions are for.
+
+    caller                                                slot: a plain interpreter that never sees the script
+    pack(functions) -> bytes  ---- coordinator, worker ---->  load(bytes) -> the same functions
+      packing.py    pickle by value, note what is used          loading.py   a new __main__, a finder for the sources
+      modules.py    find the sources to ship
+      obstacle.py   say what cannot be shipped
+
+envelope.py is the format of the bytes; repairs.py mends what cloudpickle loses on the way.
+"""
+
+from __future__ import annotations
+
+from mincemeat.usercode.jobfile import load_job_file
+from mincemeat.usercode.loading import describe_load_error, explain_name_error, load
+from mincemeat.usercode.packing import pack
+
+__all__ = ["describe_load_error", "explain_name_error", "load", "load_job_file", "pack"]

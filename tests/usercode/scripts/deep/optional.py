@@ -1,0 +1,3 @@
+"""Imported by nothing in the package, but a package travels whole."""
+
+EXTRA = "whole"

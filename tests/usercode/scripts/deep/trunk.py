@@ -1,0 +1,3 @@
+"""Imported from below."""
+
+RINGS = 100

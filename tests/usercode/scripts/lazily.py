@@ -1,0 +1,3 @@
+"""Imported inside a function only, so the caller never imports it."""
+
+ANSWER = 42

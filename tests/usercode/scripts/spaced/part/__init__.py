@@ -1,0 +1,3 @@
+"""A regular package inside a directory without ``__init__.py``."""
+
+PLACE = "namespace"

@@ -1,0 +1,1 @@
+"""Nothing of any job imports it."""
