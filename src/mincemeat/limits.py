@@ -50,7 +50,7 @@ USERCODE_SOURCE_FILES_MAX: Final = 2_000
 
 # Pairs are drained in batches, and the budget is checked between them. Large enough that the check costs a few
 # nanoseconds a pair, small enough that values which suddenly grow overshoot the budget by 512 of them at most.
-# measured: bench/drain.py; 256 costs 20 % more, 4096 gains nothing.
+# measured: bench/drain.py, on a busy machine; 256 costs about a quarter more, 4096 gains nothing.
 BATCH_PAIRS_MAX: Final = 512
 # A batch is sized to hold at most this share of the budget, so that a check between batches is in time.
 BATCH_BUDGET_SHARE: Final = 1 / 16

@@ -1,0 +1,263 @@
+"""Carries out one map or reduce attempt in this process, and says as data why one failed.
+
+Decides: what an attempt does from its first record to its committed file, and whom a failure is blamed on. Every engine
+runs attempts through here, so results cannot depend on the engine. Knows nothing of scheduling, processes or sockets.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from mincemeat import limits
+from mincemeat.errors import InvalidEmission, UserCodeError
+from mincemeat.model import (
+    AttemptId,
+    Failure,
+    FailureKind,
+    Key,
+    MapReport,
+    ReduceReport,
+    Span,
+    UserFunctions,
+    shorten,
+)
+from mincemeat.shuffle.block import (
+    FILE_HEADER,
+    PICKLE_PROTOCOL,
+    BlockWriter,
+    Loads,
+    decode_columns,
+    iter_blocks,
+    read_index,
+)
+from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, read_groups, user_code_error
+from mincemeat.shuffle.store import JobStore
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def run_map(
+    functions: UserFunctions,
+    records: Iterable[tuple[Any, Any]],
+    store: JobStore,
+    attempt: AttemptId,
+    *,
+    partitions: int,
+    memory_bytes: int,
+) -> MapReport:
+    """Map ``records``, group and combine what they emit, and commit it as the attempt's file in ``store``.
+
+    Shape: ``records`` is read once and lazily: none is asked for before ``mapfn`` was called for the one before.
+    Memory: about ``memory_bytes`` for the groups; see ``GroupBuffer``.
+    Raises: UserCodeError for whatever is the job's own fault; SpillSpaceExhausted; whatever iterating ``records``
+    raises, as it is. No file of the attempt is left behind then, nor when KeyboardInterrupt passes through.
+    """
+    started = time.perf_counter()
+    partition_bytes = [0] * partitions
+    with store.writing(attempt) as writer:
+        buffer = GroupBuffer(functions, partitions, memory_bytes, writer)
+        buffer.drain(records)
+        buffer.finish()
+        for entry in writer.entries:
+            partition_bytes[entry.partition] += entry.length
+    store.commit(attempt)
+    return MapReport(
+        records=buffer.records,
+        pairs=buffer.pairs,
+        seconds=time.perf_counter() - started,
+        spills=buffer.spills,
+        partition_bytes=tuple(partition_bytes),
+    )
+
+
+def run_reduce(
+    functions: UserFunctions,
+    spans: Sequence[Span],
+    partitions: range,
+    store: JobStore,
+    attempt: AttemptId,
+    *,
+    loads: Loads = pickle.loads,
+) -> ReduceReport:
+    """Group the blocks of ``spans``, reduce each key, and commit the results as the attempt's file in ``store``.
+
+    Shape: ``spans`` in the order of the map tasks, each holding blocks of ``partitions`` (consecutive) only. Results
+    stand by ascending partition, then in order of the keys' first appearance.
+    Memory: the groups of all ``partitions`` at once, and ``limits.RESULTS_PER_BLOCK`` results.
+    Raises: UserCodeError; BlockCorrupt; InvalidEmission for values that cannot be unpickled; SpillSpaceExhausted. No
+    file of the attempt is left behind then.
+
+    ``loads`` decodes payloads; who has spans from machines that are not trusted hands in a restricted one.
+    """
+    started = time.perf_counter()
+    keys = values = 0
+    with store.writing(attempt) as writer:
+        for partition, groups in read_groups(spans, partitions, loads):
+            keys += len(groups)
+            values += sum(map(len, groups.values()))
+            _reduce_partition(functions, partition, groups, writer)
+    store.commit(attempt)
+    return ReduceReport(
+        keys=keys, values=values, seconds=time.perf_counter() - started, output_bytes=store.size(attempt)
+    )
+
+
+def _reduce_partition(
+    functions: UserFunctions, partition: int, groups: dict[Key, list[Any]], writer: BlockWriter
+) -> None:
+    reducefn = functions.reducefn
+    keys: list[Key] = []
+    results: list[Any] = []
+
+    def write() -> None:
+        payload = encode_or_blame(keys, results, single=True, function="reducefn")
+        writer.append(partition, payload, keys=len(keys), pairs=len(keys), single=True)
+        keys.clear()
+        results.clear()
+
+    for key, values in groups.items():
+        if reducefn is None:
+            result: Any = values
+        else:
+            try:
+                result = reducefn(key, values)
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # sys.exit() is a failure of the attempt like any other
+                raise user_code_error("reducefn", key, error) from error
+        keys.append(key)
+        results.append(result)
+        if len(keys) >= limits.RESULTS_PER_BLOCK:
+            write()
+    if keys:
+        write()
+
+
+def iter_results(path: str, *, loads: Loads = pickle.loads) -> Iterator[tuple[Key, Any]]:
+    """The results in a committed file of ``run_reduce``, in its order: each key once.
+
+    Memory: one block at a time. The file is opened at the first ``next`` and closed at the end.
+    Raises: BlockCorrupt, results before the damage having been yielded; InvalidEmission for results that cannot be
+    unpickled; OSError if there is no such file.
+    """
+    entries = read_index(path)
+    stretch = Span(path, FILE_HEADER.size, sum(entry.length for entry in entries))
+    for block in iter_blocks(stretch):
+        keys, results = decode_columns(block, loads)
+        yield from zip(keys, results, strict=True)
+
+
+# -- failure is data -------------------------------------------------------------------------------------
+
+
+def describe_failure(exc: BaseException, worker: str = "") -> Failure:
+    """What made an attempt fail, as data that can travel. Never raises; may change the message of a NameError.
+
+    Kinds: USER for what the job's functions raised or emitted, and for memory that ran out; SYSTEM for everything else
+    that passed through ``run_map`` and ``run_reduce``: a full disk, a damaged block, a source that could not be read.
+    """
+    carrier = exc if isinstance(exc, UserCodeError) else UserCodeError()
+    error = exc.__cause__ if carrier is exc and exc.__cause__ is not None else exc
+    if isinstance(error, NameError):
+        from mincemeat.usercode import explain_name_error
+
+        explain_name_error(error)
+    user = carrier is exc or isinstance(error, InvalidEmission | MemoryError | SystemExit)
+    return Failure(
+        kind=FailureKind.USER if user else FailureKind.SYSTEM,
+        message=_message_of(error),
+        function=carrier.function,
+        key=carrier.key,
+        exception_type=type(error).__name__,
+        traceback=_traceback_in_user_terms(error),
+        worker=worker,
+        exception=_pickled_exception(error),
+    )
+
+
+def _message_of(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"sys.exit({error.code!r}) was called; a function of a job may only return or raise"
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the user's own __str__, and the failure matters more than its text
+        text = f"<{type(error).__name__} whose str() raises>"
+    if isinstance(error, MemoryError):
+        hint = "memory ran out: give the job a smaller memory=, run fewer slots, or emit smaller values"
+        text = f"{text}; {hint}" if text else hint
+    return text
+
+
+def _traceback_in_user_terms(error: BaseException) -> str:
+    """The formatted traceback with source lines, without the frames of this package above the user's own."""
+    try:
+        described = traceback.TracebackException.from_exception(error)
+        _drop_own_frames(described, error)
+        text = "".join(described.format())
+    except Exception:  # noqa: BLE001 - __str__ and source lookups are the user's; the type is always there
+        text = f"{type(error).__name__}\n"
+    return shorten(text, limits.TRACEBACK_CHARS_MAX)
+
+
+def _drop_own_frames(described: traceback.TracebackException, error: BaseException) -> None:
+    own = 0
+    link = error.__traceback__
+    while link is not None and link.tb_frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        own += 1
+        link = link.tb_next
+    described.stack = traceback.StackSummary.from_list(list(described.stack)[own:])
+    for text, source in ((described.__cause__, error.__cause__), (described.__context__, error.__context__)):
+        if text is not None and source is not None:
+            _drop_own_frames(text, source)
+
+
+class _WithoutInit(pickle.Pickler):
+    """Pickles one exception so that it is made again from its ``args`` without its ``__init__``.
+
+    By default an exception is made again by ``type(*args)``, which fails, or formats its message a second time, for
+    every class whose ``__init__`` takes something else than it hands to ``Exception``; and such classes are common.
+    """
+
+    def __init__(self, file: io.BytesIO, error: BaseException) -> None:
+        super().__init__(file, protocol=PICKLE_PROTOCOL)
+        self._error = error
+
+    def reducer_override(self, obj: Any) -> Any:
+        if obj is self._error:
+            make: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # what pickle itself names in a reduce value
+            return make, (type(obj), *obj.args), obj.__dict__ or None
+        return NotImplemented
+
+
+def _pickled_exception(error: BaseException) -> bytes:
+    """``error`` pickled (its notes with it, its traceback and cause not), or b"" if it would not come back the same.
+
+    What is no Exception stays here: a SystemExit raised again in the caller's process would end the caller's program.
+    """
+    if not isinstance(error, Exception):
+        return b""
+    for dump in (_dump_as_usual, _dump_without_init):
+        try:
+            data = dump(error)
+            back = pickle.loads(data)
+            if type(back) is type(error) and str(back) == str(error):
+                return data
+        except Exception:  # noqa: BLE001 - the user's own __reduce__ and __init__ may raise anything
+            continue
+    return b""
+
+
+def _dump_as_usual(error: Exception) -> bytes:
+    return pickle.dumps(error, protocol=PICKLE_PROTOCOL)
+
+
+def _dump_without_init(error: Exception) -> bytes:
+    file = io.BytesIO()
+    _WithoutInit(file, error).dump(error)
+    return file.getvalue()

@@ -1,0 +1,253 @@
+"""Decides the attempt file format: its numbers, how blocks are written, how each kind of damage is told.
+
+It knows nothing of tasks, file names or grouping; keys and values are opaque columns. docs/block-format.md is the
+specification, with a worked example:
+
+    file    := header block* footer
+    block   := block header (40 bytes), payload
+    footer  := entry* trailer                     one entry per block, so a stretch is found without reading the rest
+
+Nothing is unpickled before its checksum has been compared. A checksum finds accidents, not malice: who reads blocks of
+other machines hands in a ``loads`` of their own that resolves only what data needs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final, NamedTuple
+from zlib import crc32
+
+from mincemeat.errors import BlockCorrupt, InvalidEmission
+from mincemeat.model import Key, Span, Value
+
+# -- the numbers of the format. FROZEN: files and peers of other versions hold them; a change needs a new VERSION. ---
+
+VERSION: Final = 1
+FILE_MAGIC: Final = b"MCMEAT"
+BLOCK_MAGIC: Final = b"MBLK"
+END_MAGIC: Final = b"MEND"
+FILE_HEADER: Final = struct.Struct("<6sH")  # magic, version
+BLOCK_HEADER: Final = struct.Struct("<4sIBBHQQQI")  # magic, partition, codec, flags, 0, pairs, keys, length, CRC-32
+INDEX_ENTRY: Final = struct.Struct("<IQQQ")  # partition, offset, length, pairs
+TRAILER: Final = struct.Struct("<QI4s")  # blocks, CRC-32, magic
+
+CODEC_PICKLE: Final = 0
+CODEC_NAMES: Final = {CODEC_PICKLE: "pickle"}
+PICKLE_PROTOCOL: Final = 5
+# Every key has exactly one value, and the second column holds the values themselves instead of lists of them.
+FLAG_SINGLE: Final = 0x01
+
+# -- end of the frozen part ------------------------------------------------------------------------------
+
+_CRC_BYTES: Final = 4
+
+Loads = Callable[[bytes], Any]
+
+
+class IndexEntry(NamedTuple):
+    """Where one block of a file lies. ``length`` counts its header."""
+
+    partition: int
+    offset: int
+    length: int
+    pairs: int
+
+
+class Block(NamedTuple):
+    """One block as its checksum vouches for it, not yet decoded."""
+
+    partition: int
+    codec: int
+    flags: int
+    pairs: int
+    keys: int
+    payload: bytes
+    path: str
+    offset: int
+
+    @property
+    def single(self) -> bool:
+        """Whether the second column holds one value per key rather than a list of values per key."""
+        return bool(self.flags & FLAG_SINGLE)
+
+
+def encode_columns(keys: list[Key], values: list[Any]) -> bytes:
+    """The payload of a block. Raises whatever pickling a key or value raises."""
+    return pickle.dumps((keys, values), protocol=PICKLE_PROTOCOL)
+
+
+class BlockWriter:
+    """Writes one attempt file from its first byte to its last.
+
+    ``file`` is open for writing in binary, at its start, and stays the caller's to close.
+    Raises (all methods): whatever the file raises; the file is then worth nothing.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._offset = FILE_HEADER.size
+        self.entries: list[IndexEntry] = []
+        file.write(FILE_HEADER.pack(FILE_MAGIC, VERSION))
+
+    def append(self, partition: int, payload: bytes, *, keys: int, pairs: int, single: bool) -> None:
+        """One block: ``payload`` is what ``encode_columns`` gave for ``keys`` keys that have ``pairs`` values."""
+        flags = FLAG_SINGLE if single else 0
+        facts = (BLOCK_MAGIC, partition, CODEC_PICKLE, flags, 0, pairs, keys, len(payload))
+        self._file.write(BLOCK_HEADER.pack(*facts, _block_crc(BLOCK_HEADER.pack(*facts, 0), payload)))
+        self._file.write(payload)
+        length = BLOCK_HEADER.size + len(payload)
+        self.entries.append(IndexEntry(partition, self._offset, length, pairs))
+        self._offset += length
+
+    def finish(self) -> int:
+        """Write the footer and hand everything to the operating system. Returns: the size of the file in bytes."""
+        index = b"".join([INDEX_ENTRY.pack(*entry) for entry in self.entries])
+        blocks = len(self.entries)
+        self._file.write(index + TRAILER.pack(blocks, _index_crc(index, blocks), END_MAGIC))
+        self._file.flush()
+        return self._offset + len(index) + TRAILER.size
+
+
+def _block_crc(header: bytes, payload: bytes) -> int:
+    return crc32(payload, crc32(memoryview(header)[:-_CRC_BYTES]))
+
+
+def _index_crc(index: bytes, blocks: int) -> int:
+    return crc32(blocks.to_bytes(8, "little"), crc32(index))
+
+
+# -- reading ---------------------------------------------------------------------------------------------
+
+
+def read_index(path: str) -> list[IndexEntry]:
+    """The blocks of a file in the order they lie in it, read from its footer alone.
+
+    Shape: contiguous, from the end of the file header to the start of the footer.
+    Raises: BlockCorrupt; OSError if there is no such file.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        _check_file_header(path, file.read(FILE_HEADER.size))
+        if size < FILE_HEADER.size + TRAILER.size:
+            raise _corrupt(path, size, "footer is missing", f"{TRAILER.size} bytes of trailer", size - FILE_HEADER.size)
+        file.seek(size - TRAILER.size)
+        blocks, crc, magic = TRAILER.unpack(file.read(TRAILER.size))
+        if magic != END_MAGIC:
+            raise _corrupt(path, size - len(END_MAGIC), "footer is missing or cut", END_MAGIC, magic)
+        room = (size - FILE_HEADER.size - TRAILER.size) // INDEX_ENTRY.size
+        if blocks > room:
+            raise _corrupt(path, size - TRAILER.size, "footer is cut", f"{blocks} entries", f"room for {room}")
+        start = size - TRAILER.size - blocks * INDEX_ENTRY.size
+        file.seek(start)
+        index = file.read(blocks * INDEX_ENTRY.size)
+    if _index_crc(index, blocks) != crc:
+        raise _corrupt(path, start, "checksum mismatch in the footer", _hex(crc), _hex(_index_crc(index, blocks)))
+    entries = [IndexEntry(*fields) for fields in INDEX_ENTRY.iter_unpack(index)]
+    offset = FILE_HEADER.size
+    for entry in entries:
+        if entry.offset != offset:
+            raise _corrupt(path, start, "footer has a gap", f"a block at byte {offset}", f"one at {entry.offset}")
+        offset += entry.length
+    if offset != start:
+        raise _corrupt(path, start, "footer does not match the file", f"blocks to byte {start}", f"to {offset}")
+    return entries
+
+
+def _check_file_header(path: str, header: bytes) -> None:
+    if len(header) < FILE_HEADER.size:
+        raise _corrupt(path, 0, "file header is cut", f"{FILE_HEADER.size} bytes", len(header))
+    magic, version = FILE_HEADER.unpack(header)
+    if magic != FILE_MAGIC:
+        raise _corrupt(path, 0, "not an attempt file", FILE_MAGIC, magic)
+    if version != VERSION:
+        raise _corrupt(path, len(FILE_MAGIC), "unknown format version", VERSION, version)
+
+
+def iter_blocks(span: Span) -> Iterator[Block]:
+    """The blocks of a stretch, one after the other, each with its checksum compared. Reads no header and no footer.
+
+    Memory: one block at a time. Life: the file is closed when the iterator is exhausted or closed.
+    Raises: BlockCorrupt; blocks before that offset were already yielded. OSError if there is no such file.
+    """
+    with open(span.path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        end = span.offset + span.length
+        file.seek(span.offset)
+        offset = span.offset
+        while offset < end:
+            block, offset = _read_block(file, span.path, offset, end, size)
+            yield block
+
+
+def _read_block(file: BinaryIO, path: str, offset: int, end: int, size: int) -> tuple[Block, int]:
+    """The block at ``offset`` of a stretch up to ``end`` in a file of ``size`` bytes, and where the next one starts."""
+    header = file.read(min(BLOCK_HEADER.size, max(0, end - offset)))
+    if len(header) < BLOCK_HEADER.size:
+        raise _corrupt(path, offset, "block header is cut", f"{BLOCK_HEADER.size} bytes", len(header))
+    magic, partition, codec, flags, reserved, pairs, keys, length, crc = BLOCK_HEADER.unpack(header)
+    if magic != BLOCK_MAGIC:
+        raise _corrupt(path, offset, "no block starts here", BLOCK_MAGIC, magic)
+    start = offset + BLOCK_HEADER.size
+    # Both before anything is read, so that no more is allocated than the file holds, whatever the header says.
+    if start + length > end:
+        raise _corrupt(path, offset, "bad length", f"at most {end - start} bytes of payload", length)
+    if start + length > size:
+        raise _corrupt(path, offset, "payload is cut", f"{length} bytes", max(0, size - start))
+    payload = file.read(length)
+    if len(payload) < length:  # cut while it was read
+        raise _corrupt(path, offset, "payload is cut", f"{length} bytes", len(payload))
+    found = _block_crc(header, payload)
+    if found != crc:
+        raise _corrupt(path, offset, "checksum mismatch", _hex(crc), _hex(found))
+    if codec not in CODEC_NAMES:  # after the checksum: this is a newer writer, not an accident
+        known = ", ".join(f"{number} ({name})" for number, name in CODEC_NAMES.items())
+        raise _corrupt(path, offset, f"unknown codec {codec}", known, codec)
+    if flags & ~FLAG_SINGLE or reserved:
+        raise _corrupt(path, offset, "unknown flags", _hex(FLAG_SINGLE), _hex(flags | reserved << 8))
+    return Block(partition, codec, flags, pairs, keys, payload, path, offset), start + length
+
+
+def decode_columns(block: Block, loads: Loads = pickle.loads) -> tuple[list[Key], list[Any]]:
+    """The keys of a block and, as ``block.single`` says, a value or a list of values for each.
+
+    Raises: BlockCorrupt if the payload is not two columns of the announced sizes; InvalidEmission if one of the user's
+    own classes cannot be unpickled here (the bytes are as they were written, so another attempt would not help).
+    """
+    try:
+        columns = loads(block.payload)
+    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise InvalidEmission(
+            f"block {block.path} at byte {block.offset}: a key or value in it cannot be unpickled: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    expected = f"{block.keys} keys with {block.pairs} values"
+    if not (type(columns) is tuple and len(columns) == 2 and all(type(column) is list for column in columns)):
+        raise _corrupt(block.path, block.offset, "payload is not two columns", expected, type(columns).__name__)
+    keys: list[Key] = columns[0]
+    values: list[Value] = columns[1]
+    if not block.single and not all(type(entry) is list for entry in values):
+        raise _corrupt(block.path, block.offset, "payload is not lists of values", expected, "something else")
+    pairs = len(values) if block.single else sum(map(len, values))
+    if (len(keys), len(values), pairs) != (block.keys, block.keys, block.pairs):
+        found = f"{len(keys)} keys with {pairs} values"
+        raise _corrupt(block.path, block.offset, "payload does not match its header", expected, found)
+    return keys, values
+
+
+def _corrupt(path: str, offset: int, damage: str, expected: object, found: object) -> BlockCorrupt:
+    return BlockCorrupt(
+        f"block {path} at byte {offset}: {damage} (expected {expected}, found {found})",
+        path=path,
+        offset=offset,
+        expected=expected,
+        found=found,
+    )
+
+
+def _hex(number: int) -> str:
+    return f"{number:08x}"

@@ -1,0 +1,318 @@
+"""Decides how pairs become groups: the group buffer of a map attempt, and grouping again on the reduce side.
+
+It knows nothing of tasks, file names or where records come from.
+
+    records -> mapfn -> batch -> {key: [value, ...]}  --full, or the end-->  combine, deal  -->  one block per partition
+    blocks in split order  -->  {key: [value, ...]} per partition  -->  reducefn
+
+The loop over pairs contains no call of ours: a batch is collected from the user's iterables by ``list.extend`` and
+grouped by a two-line loop; looking at sizes and at the budget happens between batches. Errors are therefore noticed a
+few records late, and the batch remembers where each record's pairs begin so that the culprit can still be named.
+
+Order: keys of a partition stand in the order of their first appearance within a spill, values of a key in the order in
+which they were emitted, spills follow one another in the file, and the reduce side reads splits in their order.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from mincemeat import limits
+from mincemeat.errors import BlockCorrupt, InvalidEmission, UserCodeError
+from mincemeat.model import Key, Pair, Span, UserFunctions, Value, describe_key
+from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Loads, decode_columns, encode_columns, iter_blocks
+from mincemeat.shuffle.partition import make_partitioner
+from mincemeat.shuffle.sizes import deep_size
+
+# What can be taken apart into two, but is no pair: "ab" would quietly become 'a' and 'b', a set loses the order.
+_NEVER_PAIRS = (str, bytes, bytearray, set, frozenset, dict)
+
+
+def user_code_error(function: str, key: object, cause: BaseException) -> UserCodeError:
+    """What carries ``cause``, raised by the job's ``function`` at ``key``, up to whoever makes a Failure of it."""
+    text = f"{function} raised {type(cause).__name__} at the key {describe_key(key)}"
+    carrier = UserCodeError(text, function=function, key=describe_key(key))
+    carrier.__cause__ = cause
+    return carrier
+
+
+def _identity(key: Any, value: Any) -> Iterable[Pair]:
+    return ((key, value),)
+
+
+class GroupBuffer:
+    """Groups what ``mapfn`` emits, and deals it to ``writer`` as blocks whenever ``memory_bytes`` are reached.
+
+    Memory: about ``memory_bytes`` and an eighth, by sampled sizes; values that suddenly grow may overshoot by one batch
+    of ``limits.BATCH_PAIRS_MAX``. Dealing out pickles one partition at a time beside that.
+    Counts: ``records`` read, ``pairs`` emitted (before any combiner), ``spills``: how often the buffer was dealt out
+    because it was full, so 0 when everything fitted.
+    """
+
+    def __init__(self, functions: UserFunctions, partitions: int, memory_bytes: int, writer: BlockWriter) -> None:
+        self._mapfn = functions.mapfn or _identity
+        self._collectfn = functions.collectfn
+        self._partitioner = make_partitioner(partitions, functions.partitionfn)
+        self._writer = writer
+        self._budget_bytes = memory_bytes
+        self._groups: defaultdict[Key, list[Value]] = defaultdict(list)
+        self._held_pairs = 0
+        self._held_bytes = 0.0
+        self._batch: list[Any] = []  # pairs, unless mapfn breaks its word
+        self._marks: list[tuple[int, Key]] = []  # where in the batch each record's pairs begin
+        self._room = 1  # grows from the first measured pair on
+        self._turn = 0
+        self.records = 0
+        self.pairs = 0
+        self.spills = 0
+
+    def drain(self, records: Iterable[tuple[Any, Any]]) -> None:
+        """Call ``mapfn`` for each record and take in all that it emits. What remains is dealt out by ``finish``.
+
+        Raises: UserCodeError from what a function of the job raised or from the InvalidEmission it caused; whatever
+        iterating ``records`` or writing blocks raises.
+        """
+        batch, marks = self._batch, self._marks
+        for key, value in records:
+            self.records += 1
+            marks.append((len(batch), key))
+            emitted = self._emitted(key, value)
+            while self._pull(emitted, key):
+                self._absorb()
+                marks.append((0, key))
+
+    def finish(self) -> None:
+        """Deal out what is left. Raises: as ``drain``."""
+        self._absorb()
+        self._deal_out()
+
+    def _emitted(self, key: Any, value: Any) -> Iterator[Pair]:
+        try:
+            answer = self._mapfn(key, value)
+            if hasattr(type(answer), "__iter__") or hasattr(type(answer), "__getitem__"):
+                return iter(answer)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # sys.exit() in a function of the job is a failure of the attempt like any other
+            raise user_code_error("mapfn", key, error) from error
+        raise _refused(
+            key,
+            f"mapfn must return or yield (key, value) pairs; for the record with key {describe_key(key)} it gave "
+            f"{_shown(answer)}",
+        )
+
+    def _pull(self, emitted: Iterator[Pair], key: Any) -> bool:
+        """Fill the batch from ``emitted``; whether it is full, so that there may be more."""
+        batch = self._batch
+        try:
+            batch.extend(islice(emitted, self._room - len(batch)))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise user_code_error("mapfn", key, error) from error
+        return len(batch) >= self._room
+
+    def _absorb(self) -> None:
+        """Group the batch, and deal the buffer out if that filled it."""
+        batch, groups = self._batch, self._groups
+        if not batch:
+            self._marks.clear()
+            return
+        keys_before = len(groups)
+        try:
+            for key, value in batch:
+                groups[key].append(value)
+        except (KeyboardInterrupt, GeneratorExit, MemoryError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - goes on in what is raised
+            blamed = self._blamed_pair(error)
+            raise blamed from blamed.__cause__
+        self._held_pairs += len(batch)
+        self.pairs += len(batch)
+        self._weigh(len(groups) - keys_before)
+        batch.clear()
+        self._marks.clear()
+        if self._held_bytes >= self._budget_bytes:
+            self.spills += 1
+            self._deal_out()
+
+    def _weigh(self, new_keys: int) -> None:
+        """Add the batch's size to the buffer's, by a sample, and size the next batch by it.
+
+        The sample moves on from batch to batch, so that records which emit in a rhythm are not always met at the same
+        beat, and an object met twice (the path of a file, emitted with each of its words) counts once.
+        """
+        batch = self._batch
+        step = -(-len(batch) // limits.BATCH_PAIRS_MEASURED)
+        start = self._turn % step
+        self._turn += 1
+        sample = batch[start::step]
+        for index, pair in enumerate(sample):
+            if isinstance(pair, _NEVER_PAIRS):
+                raise self._refused_pair(start + index * step)
+        # Other two-part things (a map object, say) may be empty once taken apart; they weigh as much as an empty pair.
+        pairs = [pair for pair in sample if isinstance(pair, tuple | list)] or [((), ())]
+        keys = {id(key): key for key, _value in pairs}
+        values = {id(value): value for _key, value in pairs}
+        key_bytes = sum(map(deep_size, keys.values())) / len(keys) + limits.GROUP_BYTES
+        value_bytes = sum(map(deep_size, values.values())) / len(pairs) + limits.GROUP_VALUE_BYTES
+        self._held_bytes += new_keys * key_bytes + len(batch) * value_bytes
+        affordable = int(self._budget_bytes * limits.BATCH_BUDGET_SHARE / (key_bytes + value_bytes))
+        self._room = max(1, min(affordable, 2 * self._room, limits.BATCH_PAIRS_MAX))
+
+    def _deal_out(self) -> None:
+        """Combine, deal the keys to the partitions and append one block for each that got any."""
+        groups = self._groups
+        if self._collectfn is not None:
+            self._combine(self._collectfn)
+        keys_of: defaultdict[int, list[Key]] = defaultdict(list)
+        values_of: defaultdict[int, list[list[Value]]] = defaultdict(list)
+        for (key, values), partition in zip(groups.items(), self._partitioner.indices(groups), strict=True):
+            keys_of[partition].append(key)
+            values_of[partition].append(values)
+        groups.clear()
+        self._held_pairs = 0
+        self._held_bytes = 0.0
+        function = "mapfn" if self._collectfn is None else "collectfn"
+        for partition in sorted(keys_of):
+            keys, lists = keys_of.pop(partition), values_of.pop(partition)
+            pairs = sum(map(len, lists))
+            single = pairs == len(keys)
+            columns: list[Any] = [value for (value,) in lists] if single else lists
+            payload = encode_or_blame(keys, columns, single=single, function=function)
+            self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
+
+    def _combine(self, collectfn: Callable[[Key, list[Value]], Value]) -> None:
+        groups = self._groups
+        key = None
+        try:
+            for key, values in groups.items():
+                groups[key] = [collectfn(key, values)]  # replaces a value only, which a running iteration allows
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise user_code_error("collectfn", key, error) from error
+
+    def _blamed_pair(self, error: BaseException) -> UserCodeError:
+        """What names the record whose emission stopped the loop of ``_absorb`` with ``error``."""
+        # All before the culprit are in the buffer already, and nothing of itself: so its place is a difference.
+        place = sum(map(len, self._groups.values())) - self._held_pairs
+        pair = self._batch[place]
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            return self._refused_pair(place)
+        record = self._record_at(place)
+        if _is_unhashable(pair[0]):
+            return _refused(
+                record,
+                f"mapfn must give hashable keys; for the record with key {describe_key(record)} it gave the key "
+                f"{_shown(pair[0])}",
+            )
+        return user_code_error("mapfn", record, error)  # the key's own __hash__ or __eq__ raised
+
+    def _refused_pair(self, place: int) -> UserCodeError:
+        record = self._record_at(place)
+        return _refused(
+            record,
+            f"mapfn must give (key, value) pairs; for the record with key {describe_key(record)} it gave "
+            f"{_shown(self._batch[place])}",
+        )
+
+    def _record_at(self, place: int) -> Any:
+        return next(key for start, key in reversed(self._marks) if start <= place)
+
+
+def _refused(key: object, text: str, *, function: str = "mapfn", cause: BaseException | None = None) -> UserCodeError:
+    """What carries the InvalidEmission with ``text`` that ``function`` caused at ``key``."""
+    refusal = InvalidEmission(text)
+    refusal.__cause__ = cause
+    carrier = UserCodeError(text, function=function, key=describe_key(key))
+    carrier.__cause__ = refusal
+    return carrier
+
+
+def _shown(value: object) -> str:
+    return "None" if value is None else f"{describe_key(value)} ({type(value).__name__})"
+
+
+def _is_unhashable(key: object) -> bool:
+    """Whether ``key`` is, or as a tuple or frozen value holds, something without a hash."""
+    try:
+        hash(key)
+    except TypeError as error:
+        return "unhashable" in str(error)
+    except Exception:  # noqa: BLE001 - the user's own __hash__ failed, which is another fault
+        return False
+    return False
+
+
+def encode_or_blame(keys: list[Key], values: list[Any], *, single: bool, function: str) -> bytes:
+    """The payload of a block. ``values`` holds one value per key if ``single``, else a list of values per key.
+
+    Raises: UserCodeError naming the first key whose key or value cannot be pickled, and ``function`` as its origin.
+    """
+    try:
+        return encode_columns(keys, values)
+    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - goes on in what is raised
+        noun = "result" if function == "reducefn" else "value"
+        for key, entry in zip(keys, values, strict=True):
+            _check_picklable("mapfn", key, key, f"mapfn gave the key {describe_key(key)} of type")
+            for value in [entry] if single else entry:
+                _check_picklable(function, key, value, f"{function} gave for key {describe_key(key)} a {noun} of type")
+        # Each alone can be pickled, all together cannot.
+        text = f"{function} gave {len(keys)} keys with {noun}s that cannot be pickled together: {error}"
+        raise UserCodeError(text, function=function) from InvalidEmission(text)
+
+
+def _check_picklable(function: str, key: Key, part: object, found: str) -> None:
+    try:
+        pickle.dumps(part, protocol=PICKLE_PROTOCOL)
+    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - goes on in what is raised
+        text = f"{found} {type(part).__name__!r} that cannot be pickled: {error}"
+        refused = _refused(key, text, function=function, cause=error)
+        raise refused from refused.__cause__
+
+
+def read_groups(
+    spans: Sequence[Span], partitions: range, loads: Loads = pickle.loads
+) -> Iterator[tuple[int, dict[Key, list[Value]]]]:
+    """Group the blocks of ``spans`` by partition and key.
+
+    Shape: each partition that has any key, ascending; its keys once each, in order of first appearance; the values of a
+    key in the order of ``spans``, then of emission, as a list that is the receiver's own.
+    Memory: all of ``spans`` decoded at the start; a partition is let go when the next is asked for.
+    Raises: BlockCorrupt, naming file and byte offset, before anything is yielded; InvalidEmission for values that
+    cannot be unpickled.
+    """
+    found: defaultdict[int, defaultdict[Key, list[Value]]] = defaultdict(lambda: defaultdict(list))
+    for span in spans:
+        for block in iter_blocks(span):
+            if block.partition not in partitions:
+                raise BlockCorrupt(
+                    f"block {block.path} at byte {block.offset}: wrong partition "
+                    f"(expected one of {partitions.start} to {partitions.stop - 1}, found {block.partition})",
+                    path=block.path,
+                    offset=block.offset,
+                    expected=partitions,
+                    found=block.partition,
+                )
+            keys, values = decode_columns(block, loads)
+            groups = found[block.partition]
+            if block.single:
+                for key, value in zip(keys, values, strict=True):
+                    groups[key].append(value)
+            else:
+                for key, several in zip(keys, values, strict=True):
+                    if key in groups:
+                        groups[key] += several
+                    else:
+                        groups[key] = several
+    for partition in sorted(found):
+        yield partition, found.pop(partition)
