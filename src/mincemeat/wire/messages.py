@@ -1,0 +1,285 @@
+"""What the frames of an authenticated connection carry: one frozen dataclass per message.
+
+Decides: kinds, fields and their types. Does not know: their bytes (codec.py, which derives all checks from the
+annotations here); who may say what when; what identities, tickets and bodies mean.
+
+`first_partition` to `last_partition` is a range whose end is not included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Message:
+    """Root of all messages. `body` stays empty unless the class says that it carries one; it is not shown in a repr."""
+
+    carries_body: ClassVar[bool] = False
+
+    body: bytes = field(default=b"", kw_only=True, repr=False)
+
+
+# -- worker to coordinator -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """First message of a worker. `data_port` is 0 for one that serves no blocks; the fingerprint is hexadecimal."""
+
+    python: str
+    version: str
+    implementation: str
+    platform: str
+    hostname: str
+    pid: int
+    slots: int
+    data_port: int
+    data_fingerprint: str
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class Heartbeat(Message):
+    """A sign of life: it renews the worker's lease."""
+
+
+@dataclass(frozen=True)
+class MapDone(Message):
+    """A map attempt ended well; its output stays on the worker. `partition_bytes` has one entry per partition."""
+
+    job: str
+    attempt: str
+    records: int
+    pairs: int
+    seconds: float
+    spills: int
+    partition_bytes: list[int]
+
+
+@dataclass(frozen=True)
+class ReduceDone(Message):
+    """A reduce attempt ended well. The body is its output if that is inline; else it is uploaded."""
+
+    carries_body = True
+
+    job: str
+    attempt: str
+    keys: int
+    values: int
+    seconds: float
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class AttemptFailed(Message):
+    """An attempt failed. The body is the pickled exception or empty; nobody but the caller's process unpickles it."""
+
+    carries_body = True
+
+    job: str
+    attempt: str
+    kind: str
+    message: str
+    function: str
+    key: str
+    exception_type: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class BlocksUnreachable(Message):
+    """A reduce attempt could not fetch the outputs of these map tasks from their holder."""
+
+    job: str
+    attempt: str
+    holder: str
+    maps: list[int]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Leaving(Message):
+    """The worker goes away by its own will."""
+
+    reason: str
+
+
+# -- coordinator to worker -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Welcome(Message):
+    """The worker has joined; `worker` is its name from now on. With `ticket_key` (hexadecimal) it checks tickets."""
+
+    worker: str
+    heartbeat_seconds: float
+    lease_seconds: float
+    ticket_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Refused(Message):
+    """The password is right, and still the worker is not wanted; the reason is a sentence for a person."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class JobStart(Message):
+    """A job begins. The body is its code if that is inline; else the worker gets it."""
+
+    carries_body = True
+
+    job: str
+    partitions: int
+    memory_bytes: int
+    task_timeout_seconds: float | None
+    code_bytes: int
+
+
+@dataclass(frozen=True)
+class MapStart(Message):
+    """Run this map attempt. The body is the split's payload if that is inline; else the worker gets it."""
+
+    carries_body = True
+
+    job: str
+    attempt: str
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class ReduceStart(Message):
+    """Run this reduce attempt on a range of partitions. The body lists its inputs, as JSON, if that is inline."""
+
+    carries_body = True
+
+    job: str
+    attempt: str
+    first_partition: int
+    last_partition: int
+    inputs_bytes: int
+
+
+@dataclass(frozen=True)
+class AttemptCancel(Message):
+    """The result of this attempt is not needed any more."""
+
+    job: str
+    attempt: str
+
+
+@dataclass(frozen=True)
+class DropOutputs(Message):
+    """The outputs of these map attempts are not needed any more."""
+
+    job: str
+    attempts: list[str]
+
+
+@dataclass(frozen=True)
+class JobEnd(Message):
+    """The job is over: drop everything of it."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Serve(Message):
+    """Upload blocks for a relay, answering `request`. The body lists the map attempts, as JSON."""
+
+    carries_body = True
+
+    request: str
+    job: str
+    first_partition: int
+    last_partition: int
+
+
+@dataclass(frozen=True)
+class Bye(Message):
+    """The coordinator closes the connection; `again` tells whether to dial again."""
+
+    reason: str
+    again: bool
+
+
+# -- data connections ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Get(Message):
+    """Ask for a body. Answered by Answer and, if that is ok, by chunks and End."""
+
+    carries_body = True
+
+    what: str
+    job: str
+    name: str
+    first_partition: int
+    last_partition: int
+    ticket: str = field(repr=False)
+    fetcher: str
+
+
+@dataclass(frozen=True)
+class Put(Message):
+    """Announce a body: chunks and End follow. Answered by Answer."""
+
+    what: str
+    job: str
+    name: str
+    request: str
+
+
+@dataclass(frozen=True)
+class Answer(Message):
+    """Whether it worked; `message` is a sentence if not.
+
+    `size` announces a body's bytes, -1 if they are not known before the end. A receiver never allocates by it.
+    """
+
+    ok: bool
+    message: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Chunk(Message):
+    """A piece of a body."""
+
+    carries_body = True
+
+
+@dataclass(frozen=True)
+class End(Message):
+    """The body is complete."""
+
+
+# Frozen: these numbers are on the wire. Each direction has its own range, with room to grow.
+KINDS: dict[int, type[Message]] = {
+    1: Hello,
+    2: Heartbeat,
+    3: MapDone,
+    4: ReduceDone,
+    5: AttemptFailed,
+    6: BlocksUnreachable,
+    7: Leaving,
+    32: Welcome,
+    33: Refused,
+    34: JobStart,
+    35: MapStart,
+    36: ReduceStart,
+    37: AttemptCancel,
+    38: DropOutputs,
+    39: JobEnd,
+    40: Serve,
+    41: Bye,
+    64: Get,
+    65: Put,
+    66: Answer,
+    67: Chunk,
+    68: End,
+}
