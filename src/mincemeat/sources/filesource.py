@@ -1,0 +1,121 @@
+"""The source of files: which pieces of which files make a split.
+
+Decides: the plan. It depends on the files and on ``split_bytes`` alone, never on the workers, so that a job has the
+same splits wherever and however often it runs. Knows nothing of how pieces are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mincemeat import limits
+from mincemeat.errors import MincemeatError
+from mincemeat.sources.base import Source, SplitInfo
+from mincemeat.sources.compression import codec_of
+from mincemeat.sources.decode import FILES, UTF8, Reading, ends_lines_with_a_byte
+from mincemeat.sources.paths import InputFile, Paths, expand
+from mincemeat.sources.pieces import Piece, data_parts, describe, rechunked
+from mincemeat.sources.spool import Spool
+
+
+class FileSource(Source):
+    """The source of the inputs that ``paths`` names, to be read as ``reading`` says; its users call ``mincemeat.text``.
+
+    Memory: some hundred bytes per file and per piece. Stdin and pipes are laid down in temporary files until ``close``;
+    ``next_split`` reads them when it comes to them. Raises: InvalidJob if an input is not there or cannot be read.
+    """
+
+    def __init__(self, paths: Paths, reading: Reading) -> None:
+        self._inputs = expand(paths)
+        self._reading = reading
+        # What is not cut at lines is one piece a file.
+        self._is_cut_at_lines = reading.form != FILES and ends_lines_with_a_byte(reading.encoding or UTF8)
+        self._spools: list[Spool] = []
+        self._splits: list[list[Piece]] = []
+        self._plan = self._iter_splits()
+        self._failure: MincemeatError | None = None
+
+    def next_split(self, records_wanted: int) -> SplitInfo | None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            pieces = next(self._plan, None)
+        except MincemeatError as error:
+            self._failure = error
+            raise
+        if pieces is None:
+            return None
+        self._splits.append(pieces)
+        return SplitInfo(len(self._splits) - 1, None, sum(map(_planned_bytes, pieces)))
+
+    def payload(self, index: int) -> bytes:
+        return describe(self._reading, self._splits[index])
+
+    def data_chunks(self, index: int) -> Iterator[bytes]:
+        return rechunked(data_parts(self._reading, self._splits[index]))
+
+    @property
+    def input_bytes_total(self) -> int | None:
+        if any(file.stream for file in self._inputs):
+            return None
+        return sum(file.size for file in self._inputs)
+
+    def close(self) -> None:
+        for spool in self._spools:
+            spool.close()
+
+    def _iter_splits(self) -> Iterator[list[Piece]]:
+        """Consecutive pieces up to the size of a split; an archive of lines or text, which unfolds, is one alone."""
+        batch: list[Piece] = []
+        batch_bytes, bytes_max = 0, self._reading.record_bytes
+        for file in self._inputs:
+            for piece in self._iter_pieces(file):
+                is_alone = piece.codec != "" and self._reading.form != FILES
+                size = _planned_bytes(piece)
+                if batch and (is_alone or batch_bytes + size > bytes_max):
+                    yield batch
+                    batch, batch_bytes = [], 0
+                batch.append(piece)
+                batch_bytes += size
+                # At once when it is full, because the next piece may have to wait for a pipe.
+                if is_alone or batch_bytes >= bytes_max or len(batch) == limits.FILES_PER_SPLIT_MAX:
+                    yield batch
+                    batch, batch_bytes = [], 0
+        if batch:
+            yield batch
+
+    def _iter_pieces(self, file: InputFile) -> Iterator[Piece]:
+        if file.stream:
+            yield from self._iter_spooled(file)
+            return
+        codec = codec_of(file.path)
+        whole = Piece(file.name, file.path, 0, None, file.size, file.mtime_ns, codec, self._may_be_binary(file))
+        if codec or not self._is_cut_at_lines:
+            yield whole
+            return
+        # Equal pieces rather than full ones and a rest: no slot waits long for the last.
+        pieces = -(-file.size // self._reading.record_bytes)
+        for number in range(pieces):
+            start, stop = number * file.size // pieces, (number + 1) * file.size // pieces
+            yield whole._replace(start=start, stop=stop)
+
+    def _may_be_binary(self, file: InputFile) -> bool:
+        encoding = self._reading.encoding
+        return file.walked and encoding is not None and not encoding.startswith(("utf-16", "utf-32"))
+
+    def _iter_spooled(self, file: InputFile) -> Iterator[Piece]:
+        spool = Spool(file.path)
+        self._spools.append(spool)
+        piece = Piece(file.name, spool.path, 0, None, -1, 0, "", may_be_binary=False)
+        if not self._is_cut_at_lines:
+            stretch = spool.cut(None)
+            if stretch is not None or self._reading.form == FILES:
+                yield piece
+            return
+        while (stretch := spool.cut(self._reading.record_bytes)) is not None:
+            start, stop = stretch
+            yield piece._replace(start=start, stop=stop)
+
+
+def _planned_bytes(piece: Piece) -> int:
+    return max(piece.size, 0) if piece.stop is None else piece.stop - piece.start
