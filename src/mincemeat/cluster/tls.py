@@ -1,0 +1,92 @@
+"""TLS contexts: the coordinator's with a certificate of its own for each run, and the one that dials.
+
+Decides: TLS 1.3 and nothing else, ALPN `mincemeat/2`, no session tickets, no certificate chains. Does not know: who the
+peer is; the fingerprint taken here is bound into the key exchange, or compared with a pinned one.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import ssl
+import tempfile
+from pathlib import Path
+
+from mincemeat.errors import RemoteProtocolError
+
+ALPN = "mincemeat/2"
+
+
+def server_context() -> tuple[ssl.SSLContext, bytes]:
+    """A context with a fresh P-256 certificate, and its fingerprint: SHA-256 of its DER encoding, 32 bytes.
+
+    The private key exists in this process and, for the moment that `ssl` needs to load it, in a file of mode 0600 in a
+    directory of mode 0700.
+    """
+    key_pem, certificate_pem, fingerprint = _make_certificate()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _restrict(context)
+    # Resumption would skip the certificate that the key exchange is bound to.
+    context.num_tickets = 0
+    with tempfile.TemporaryDirectory(prefix="mincemeat-") as directory:
+        path = Path(directory) / "certificate.pem"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(key_pem + certificate_pem)
+        context.load_cert_chain(path)
+    return context, fingerprint
+
+
+@functools.lru_cache(maxsize=1)
+def client_context() -> ssl.SSLContext:
+    """The context that dials. It verifies no chain: the caller checks the peer's fingerprint in the next step."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _restrict(context)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def peer_fingerprint(tls: ssl.SSLObject) -> bytes:
+    """SHA-256 of the DER encoding of the certificate that the server of this connection presented.
+
+    Raises: RemoteProtocolError if it presented none.
+    """
+    certificate = tls.getpeercert(binary_form=True)
+    if certificate is None:
+        raise RemoteProtocolError("the server presents no certificate")
+    return hashlib.sha256(certificate).digest()
+
+
+def _restrict(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([ALPN])
+
+
+def _make_certificate() -> tuple[bytes, bytes, bytes]:
+    """A private key and a self-signed certificate, both PEM, and the certificate's fingerprint."""
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mincemeat")])
+    # Nobody checks the dates; fixed ones do not depend on clocks that differ.
+    builder = x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
+    certificate = (
+        builder.serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.datetime(2020, 1, 1))
+        .not_valid_after(datetime.datetime(2049, 12, 31))
+        .sign(key, hashes.SHA256())
+    )
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return (
+        key_pem,
+        certificate.public_bytes(serialization.Encoding.PEM),
+        certificate.fingerprint(hashes.SHA256()),
+    )
