@@ -77,6 +77,8 @@ SPLIT_BYTES_MAX: Final = 4 * 2**20
 FILE_SPLIT_BYTES: Final = 8 * 2**20
 # Small files share a split until it holds this many files or FILE_SPLIT_BYTES.
 FILES_PER_SPLIT_MAX: Final = 256
+# What a byte of a compressed file counts for when splits are filled: text shrinks about that much.
+UNFOLDED_PER_ARCHIVE_BYTE: Final = 6
 
 # -- scheduler -------------------------------------------------------------------------------------------
 

@@ -104,3 +104,9 @@ def test_name_that_is_no_text_is_found(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("x")
     (file,) = expand(tmp_path)
     assert file.name.endswith("caf\udce9.txt")
+
+
+def test_excluded_names_are_passed_over_at_any_depth(tree: Path) -> None:
+    assert [file.name for file in expand("src", ["dee*"])] == ["src/a/z.py", "src/a.c", "src/b.txt"]
+    assert [file.name for file in expand("src/**/*.py", "deep")] == ["src/a/z.py"]
+    assert [file.name for file in expand("src/a/deep", "deep")] == ["src/a/deep/y.py"], "it was written out"

@@ -83,6 +83,13 @@ def _parse_run(words: list[str]) -> argparse.Namespace:
         default=[],  # without it, argparse says that an input is required
         help="a file, directory or glob, plain or compressed (.gz .bz2 .xz); - is standard input",
     )
+    parser.add_argument(
+        "--exclude",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="files and directories called so (a pattern) are passed over in a directory; may be given again",
+    )
     _add_output(parser)
     _add_engine(parser)
     _add_password(parser)

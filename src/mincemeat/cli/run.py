@@ -35,7 +35,7 @@ def run_job_file(options: Namespace) -> None:
     start_logging(options)
     engine = _engine(options)
     job = _load(options.jobfile)
-    datasource = _datasource(job, options.jobfile, options.inputs)
+    datasource = _datasource(job, options.jobfile, options.inputs, options.exclude)
     # Last, because a sink may already make a file.
     with CountingSink(_sink(options)) as sink:
         snapshot = run_job(
@@ -82,11 +82,11 @@ def _load(path: str) -> ModuleType:
     return job
 
 
-def _datasource(job: ModuleType, path: str, inputs: list[str]) -> Any:
+def _datasource(job: ModuleType, path: str, inputs: list[str], exclude: list[str]) -> Any:
     """The job file's ``datasource``, called with the inputs if it is a function; lines of the inputs if it has none."""
     datasource = getattr(job, "datasource", None)
     if callable(datasource):
-        return _called(datasource, path, inputs)
+        return _called(datasource, path, inputs, {"exclude": exclude} if exclude else {})
     if datasource is not None:
         if inputs:
             raise InvalidJob(
@@ -98,12 +98,12 @@ def _datasource(job: ModuleType, path: str, inputs: list[str]) -> Any:
         raise InvalidJob(f"no input: {path} has no datasource, so name files or directories, or - for standard input")
     from mincemeat.sources.text import lines
 
-    return lines(inputs)
+    return lines(inputs, exclude=exclude)
 
 
-def _called(datasource: Callable[[list[str]], Any], path: str, inputs: list[str]) -> Any:
+def _called(datasource: Callable[..., Any], path: str, inputs: list[str], options: dict[str, Any]) -> Any:
     try:
-        return datasource(inputs)
+        return datasource(inputs, **options)
     except MincemeatError:  # ours, of a datasource like mincemeat.text
         raise
     except Exception as error:

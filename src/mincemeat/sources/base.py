@@ -71,6 +71,11 @@ class Source(abc.ABC):
         """
 
     @property
+    def is_readable_in_any_thread(self) -> bool:
+        """Whether ``data_chunks`` may be called in another thread beside the other methods: no user code runs there."""
+        return False
+
+    @property
     def input_bytes_total(self) -> int | None:
         """The size of the whole input in bytes, compressed files as they lie on disk; ``None`` if nobody knows."""
         return None

@@ -6,7 +6,7 @@ same splits wherever and however often it runs. Knows nothing of how pieces are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mincemeat import limits
 from mincemeat.errors import MincemeatError
@@ -25,8 +25,8 @@ class FileSource(Source):
     ``next_split`` reads them when it comes to them. Raises: InvalidJob if an input is not there or cannot be read.
     """
 
-    def __init__(self, paths: Paths, reading: Reading) -> None:
-        self._inputs = expand(paths)
+    def __init__(self, paths: Paths, reading: Reading, exclude: Iterable[str] = ()) -> None:
+        self._inputs = expand(paths, exclude)
         self._reading = reading
         # What is not cut at lines is one piece a file.
         self._is_cut_at_lines = reading.form != FILES and ends_lines_with_a_byte(reading.encoding or UTF8)
@@ -55,6 +55,10 @@ class FileSource(Source):
         return rechunked(data_parts(self._reading, self._splits[index]))
 
     @property
+    def is_readable_in_any_thread(self) -> bool:
+        return True
+
+    @property
     def input_bytes_total(self) -> int | None:
         if any(file.stream for file in self._inputs):
             return None
@@ -65,22 +69,21 @@ class FileSource(Source):
             spool.close()
 
     def _iter_splits(self) -> Iterator[list[Piece]]:
-        """Consecutive pieces up to the size of a split; an archive of lines or text, which unfolds, is one alone."""
+        """Consecutive pieces up to the weight of a split, archives weighing what they may unfold to."""
         batch: list[Piece] = []
-        batch_bytes, bytes_max = 0, self._reading.record_bytes
+        weight, weight_max = 0, self._reading.record_bytes
         for file in self._inputs:
             for piece in self._iter_pieces(file):
-                is_alone = piece.codec != "" and self._reading.form != FILES
-                size = _planned_bytes(piece)
-                if batch and (is_alone or batch_bytes + size > bytes_max):
+                more = _planned_bytes(piece) * (limits.UNFOLDED_PER_ARCHIVE_BYTE if piece.codec else 1)
+                if batch and weight + more > weight_max:
                     yield batch
-                    batch, batch_bytes = [], 0
+                    batch, weight = [], 0
                 batch.append(piece)
-                batch_bytes += size
+                weight += more
                 # At once when it is full, because the next piece may have to wait for a pipe.
-                if is_alone or batch_bytes >= bytes_max or len(batch) == limits.FILES_PER_SPLIT_MAX:
+                if weight >= weight_max or len(batch) == limits.FILES_PER_SPLIT_MAX:
                     yield batch
-                    batch, batch_bytes = [], 0
+                    batch, weight = [], 0
         if batch:
             yield batch
 

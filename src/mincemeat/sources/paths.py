@@ -18,7 +18,12 @@ from mincemeat.errors import InvalidJob
 Path: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Paths: TypeAlias = "Path | Iterable[Path]"
 
+Names: TypeAlias = tuple[str, ...]
+
 STDIN = "-"
+
+# What a walk leaves out: hidden names, and what Python puts beside sources.
+_PASSED_OVER: Names = (".*", "__pycache__")
 
 
 class InputFile(NamedTuple):
@@ -36,24 +41,25 @@ class InputFile(NamedTuple):
     stream: bool
 
 
-def expand(paths: Paths) -> list[InputFile]:
+def expand(paths: Paths, exclude: Iterable[str] = ()) -> list[InputFile]:
     """The input files that ``paths`` stands for.
 
     Shape: in the order of ``paths``; below a directory by name, depth first; of a pattern by name. A path given twice
     is there twice. Directories are walked through symbolic links, each real directory once; names that start with a dot
     and ``__pycache__`` are passed over unless they are written out. A pattern with ``**`` matches files only; one
     without is what a shell would make of it, and its directories are walked. Names that are no text come out as of
-    ``os.fsdecode``.
+    ``os.fsdecode``. ``exclude``: patterns of names that are passed over in the same way.
     Cost: one stat a file. Raises: InvalidJob, naming the path, if something is not there or cannot be read.
     """
     items = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
+    passed_over = (*_PASSED_OVER, *([exclude] if isinstance(exclude, str) else exclude))
     found: list[InputFile] = []
     for item in items:
         try:
             name = os.fsdecode(item)
         except TypeError as error:
             raise InvalidJob(f"an input is a path, a pattern or '-', not a {type(item).__name__}: {item!r}") from error
-        found.extend(_expand_one(name))
+        found.extend(_expand_one(name, passed_over))
     if not found:
         raise InvalidJob("no input was given: expected a file, a directory, a pattern or '-'")
     if sum(file.path == STDIN for file in found) > 1:
@@ -61,22 +67,22 @@ def expand(paths: Paths) -> list[InputFile]:
     return found
 
 
-def _expand_one(name: str) -> list[InputFile]:
+def _expand_one(name: str, passed_over: Names) -> list[InputFile]:
     if name == STDIN:
         return [InputFile(STDIN, STDIN, 0, 0, walked=False, stream=True)]
     try:
         facts = os.stat(name)
     except (OSError, ValueError) as error:
         if not os.path.lexists(name) and _is_pattern(name):
-            return _match(name)
+            return _match(name, passed_over)
         if isinstance(error, FileNotFoundError):
             raise InvalidJob(f"no such file or directory: {name!r}") from error
         raise _unreadable(name, error) from error
     if not stat.S_ISDIR(facts.st_mode):
         return [_input_file(name, facts, walked=False)]
-    files = list(_walk(name))
+    files = list(_walk(name, passed_over))
     if not files:
-        raise InvalidJob(f"the directory {name!r} has no files (hidden names and __pycache__ are passed over)")
+        raise InvalidJob(f"the directory {name!r} has no files (passed over: {', '.join(passed_over)})")
     return files
 
 
@@ -92,7 +98,7 @@ def _unreadable(name: str, error: OSError | ValueError) -> InvalidJob:
     return InvalidJob(f"cannot read {name!r}: {reason}")
 
 
-def _walk(root: str) -> Iterator[InputFile]:
+def _walk(root: str, passed_over: Names) -> Iterator[InputFile]:
     """The regular files below ``root``, which was written out and is therefore entered whatever its name."""
     entered: set[tuple[int, int]] = set()
     pending = [root]
@@ -105,7 +111,7 @@ def _walk(root: str) -> Iterator[InputFile]:
             elif stat.S_ISDIR(facts.st_mode) and (facts.st_dev, facts.st_ino) not in entered:
                 entered.add((facts.st_dev, facts.st_ino))
                 names = sorted(os.listdir(name), reverse=True)
-                pending.extend(os.path.join(name, entry) for entry in names if not _is_passed_over(entry))
+                pending.extend(os.path.join(name, entry) for entry in names if not _is_any(entry, passed_over))
         except FileNotFoundError:
             continue  # a link that leads nowhere, or a file that went away between listing and looking
         except OSError as error:
@@ -114,17 +120,17 @@ def _walk(root: str) -> Iterator[InputFile]:
             raise _unreadable(name, error) from error
 
 
-def _is_passed_over(entry: str) -> bool:
-    return entry.startswith(".") or entry == "__pycache__"
+def _is_any(name: str, patterns: Names) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _is_pattern(name: str) -> bool:
     return any(magic in name for magic in "*?[")
 
 
-def _match(pattern: str) -> list[InputFile]:
+def _match(pattern: str, passed_over: Names) -> list[InputFile]:
     parts = _components(pattern)
-    found = _match_anywhere(pattern, parts) if "**" in parts else _match_levels(pattern)
+    found = _match_anywhere(pattern, parts, passed_over) if "**" in parts else _match_levels(pattern, passed_over)
     if not found:
         raise InvalidJob(f"the pattern {pattern!r} matches no file")
     return found
@@ -134,20 +140,20 @@ def _components(path: str) -> list[str]:
     return (path.replace(os.altsep, os.sep) if os.altsep else path).split(os.sep)
 
 
-def _match_levels(pattern: str) -> list[InputFile]:
+def _match_levels(pattern: str, passed_over: Names) -> list[InputFile]:
     import glob
 
     found: list[InputFile] = []
     for name in sorted(glob.glob(pattern)):
         if os.path.isdir(name):
-            if "__pycache__" in pattern or os.path.basename(name) != "__pycache__":
-                found.extend(_walk(name))
+            if "__pycache__" in pattern or not _is_any(os.path.basename(name), passed_over):
+                found.extend(_walk(name, passed_over))
         elif os.path.exists(name):
             found.append(_input_file(name, os.stat(name), walked=False))
     return found
 
 
-def _match_anywhere(pattern: str, parts: list[str]) -> list[InputFile]:
+def _match_anywhere(pattern: str, parts: list[str], passed_over: Names) -> list[InputFile]:
     """The files that a pattern with ``**`` matches: a walk from its last component without wildcards.
 
     ``glob`` is not used, because it follows a loop of links until the system refuses, giving each file forty times.
@@ -158,7 +164,7 @@ def _match_anywhere(pattern: str, parts: list[str]) -> list[InputFile]:
     if not os.path.isdir(root):
         return []
     found: list[InputFile] = []
-    for file in _walk(root):
+    for file in _walk(root, passed_over):
         below = file.name[len(root) :]
         if _is_match(below.split(os.sep), parts[fixed:]):
             found.append(file._replace(name=prefix + below))

@@ -5,6 +5,7 @@ Decides: their parameters and defaults. Knows nothing of how files are found, cu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mincemeat import limits
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def text(
-    paths: Paths, *, split_bytes: int = limits.FILE_SPLIT_BYTES, encoding: str = "utf-8", errors: str = "replace"
+    paths: Paths,
+    *,
+    split_bytes: int = limits.FILE_SPLIT_BYTES,
+    encoding: str = "utf-8",
+    errors: str = "replace",
+    exclude: Iterable[str] = (),
 ) -> Source:
     """Text in large portions: the fastest way to feed a mapfn that splits it up itself.
 
@@ -26,13 +32,19 @@ def text(
     ``.bz2`` and ``.xz`` are decompressed. Files that a directory happens to contain are left out if they look binary.
     ``split_bytes``: how much of the files a map task reads, in bytes; a line is never cut, so a split can be longer.
     ``encoding``, ``errors``: as of ``bytes.decode``; a byte order mark at the start is dropped.
+    ``exclude``: patterns; files and directories of such names are passed over where a directory or ``**`` is walked.
     Raises: InvalidJob if an input is not there or cannot be read.
     """
-    return _file_source(paths, "text", encoding, errors, split_bytes)
+    return _file_source(paths, "text", encoding, errors, split_bytes, exclude)
 
 
 def lines(
-    paths: Paths, *, split_bytes: int = limits.FILE_SPLIT_BYTES, encoding: str = "utf-8", errors: str = "replace"
+    paths: Paths,
+    *,
+    split_bytes: int = limits.FILE_SPLIT_BYTES,
+    encoding: str = "utf-8",
+    errors: str = "replace",
+    exclude: Iterable[str] = (),
 ) -> Source:
     """A record for every line.
 
@@ -40,7 +52,7 @@ def lines(
     starts in the (decompressed) file, in bytes, so the first line of a file has offset 0. Parameters and errors as of
     ``text``.
     """
-    return _file_source(paths, "lines", encoding, errors, split_bytes)
+    return _file_source(paths, "lines", encoding, errors, split_bytes, exclude)
 
 
 def files(
@@ -49,6 +61,7 @@ def files(
     split_bytes: int = limits.FILE_SPLIT_BYTES,
     encoding: str | None = "utf-8",
     errors: str = "replace",
+    exclude: Iterable[str] = (),
 ) -> Source:
     """A record for every file.
 
@@ -56,10 +69,12 @@ def files(
     Memory: a slot holds the whole of one file. ``split_bytes``: small files share a map task up to this size.
     The other parameters and errors as of ``text``.
     """
-    return _file_source(paths, "files", encoding, errors, split_bytes)
+    return _file_source(paths, "files", encoding, errors, split_bytes, exclude)
 
 
-def _file_source(paths: Paths, form: str, encoding: str | None, errors: str, split_bytes: int) -> Source:
+def _file_source(
+    paths: Paths, form: str, encoding: str | None, errors: str, split_bytes: int, exclude: Iterable[str]
+) -> Source:
     # Here and not above: a job over a dict starts faster without these modules.
     import codecs
 
@@ -74,4 +89,4 @@ def _file_source(paths: Paths, form: str, encoding: str | None, errors: str, spl
         codecs.lookup_error(errors)
     except LookupError as error:
         raise InvalidJob(f"the input cannot be decoded: {error}") from error
-    return FileSource(paths, Reading(form, encoding, errors, split_bytes))
+    return FileSource(paths, Reading(form, encoding, errors, split_bytes), exclude)
