@@ -98,6 +98,11 @@ def _move_out_former_job() -> None:
             sys.modules.pop(name, None)
 
 
+def modules_of_this_job() -> list[SourceModule]:
+    """The modules that came to this process with the job it works on; none in the caller's own process."""
+    return [module for finder in sys.meta_path if isinstance(finder, _JobFinder) for module in finder.modules.values()]
+
+
 def _give_name(module_name: str, qualname: str, named: object) -> None:
     *outer_names, name = qualname.split(".")
     home: object = sys.modules[module_name]

@@ -28,11 +28,12 @@ _INSTALLED_DIRECTORIES: Final = frozenset({"site-packages", "dist-packages"})
 class SourceCollector:
     """Gathers the user's own modules, each with everything it imports.
 
+    ``inherited``: modules that came to this process with a job; a job that is started inside that job needs them, too.
     Raises: InvalidJob, from ``add``, when they are more than limits.py allows for a job.
     """
 
-    def __init__(self, *, except_for: Iterable[str] = ()) -> None:
-        self.modules: dict[str, SourceModule] = {}
+    def __init__(self, *, except_for: Iterable[str] = (), inherited: Iterable[SourceModule] = ()) -> None:
+        self.modules: dict[str, SourceModule] = {module.name: module for module in inherited}
         self._not_ours = {"mincemeat", *except_for}
         self._looked_up: dict[str, ModuleSpec | None] = {}
         self._files = 0

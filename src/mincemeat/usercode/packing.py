@@ -45,7 +45,9 @@ def pack(functions: UserFunctions) -> bytes:
 
         raise obstacle.explain(functions, error, _failure_of) from error
     notes = pickler.notes
-    collector = SourceCollector(except_for=[*notes.namespaces, "__main__", JOB_MODULE])
+    collector = SourceCollector(
+        except_for=[*notes.namespaces, "__main__", JOB_MODULE], inherited=loading.modules_of_this_job()
+    )
     collector.add(notes.modules)
     packed = Packed(
         pickles=stream.getvalue(),
