@@ -189,7 +189,7 @@ def _message_of(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - the user's own __str__, and the failure matters more than its text
         text = f"<{type(error).__name__} whose str() raises>"
     if isinstance(error, MemoryError):
-        hint = "memory ran out: give the job a smaller memory=, run fewer slots, or emit smaller values"
+        hint = "memory ran out: run fewer slots at a time, or emit smaller values"
         text = f"{text}; {hint}" if text else hint
     return text
 

@@ -149,7 +149,7 @@ def test_exit_is_a_failure_of_the_user_and_does_not_travel(tmp_path: Path) -> No
 def test_memory_that_ran_out_is_told_with_a_hint(tmp_path: Path) -> None:
     for failure in (failure_of(raising(MemoryError()), tmp_path), describe_failure(MemoryError())):
         assert failure.kind is FailureKind.USER
-        assert failure.message.startswith("memory ran out: give the job a smaller memory=")
+        assert failure.message.startswith("memory ran out: run fewer slots")
 
 
 def test_name_errors_are_explained_before_they_are_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

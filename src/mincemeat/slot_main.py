@@ -1,0 +1,175 @@
+"""What a slot process does: load the job's functions, run attempts, say how they went.
+
+Decides: nothing; it carries out one attempt at a time through attempt.py. Does not know: the network, the scheduler,
+other slots. It ends as soon as its parent's end of the channel is gone, even in the middle of an attempt.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mincemeat import attempt as attempts
+from mincemeat.model import AttemptId, Failure, FailureKind, Span, UserFunctions
+from mincemeat.shuffle.store import JobStore
+from mincemeat.slots import Header, encode, receive
+from mincemeat.sources.base import SplitUnreadable, open_split
+
+
+def main(channel_fd: int | None) -> None:
+    """Serve attempts over the inherited socket until it closes. Never returns normally while the parent lives."""
+    channel = _open_channel(channel_fd)
+    # Ctrl-C belongs to the parent, which then ends its slots.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _volunteer_for_the_oom_killer()
+    _end_with_parent(channel)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+    slot = Slot()
+    while True:
+        try:
+            header, body = receive(channel)
+        except (EOFError, OSError):
+            return
+        reply = slot.handle(header, body)
+        if reply is not None:
+            channel.sendall(reply)
+
+
+class Slot:
+    """The slot's side of the conversation, without the socket."""
+
+    def __init__(self) -> None:
+        self._code = b""
+        self._functions: UserFunctions | None = None
+        self._job: Header = {}
+        self._store: JobStore | None = None
+
+    def handle(self, header: Header, body: bytes) -> bytes | None:
+        """Carry out one message of the parent; the reply, if it has one."""
+        if header["do"] == "job":
+            self._code, self._functions, self._job = body, None, header
+            self._store = JobStore(header["store"])
+            sys.path.extend(entry for entry in header.get("path", ()) if entry not in sys.path)
+            return None
+        name = header["attempt"]
+        gc.collect(0)
+        gc.disable()  # millions of small objects are alive in a group buffer, and none of ours form cycles
+        try:
+            report = self._run(header, body)
+        except SplitUnreadable as error:
+            return encode({"did": "unreadable", "attempt": name, "message": str(error)})
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's failure
+            return _failure_reply(name, self._describe(error))
+        finally:
+            gc.enable()
+            _flush_output()
+        return encode({"did": "done", "attempt": name, "report": report})
+
+    def _run(self, header: Header, body: bytes) -> dict[str, Any]:
+        store = self._store
+        if store is None:
+            raise RuntimeError("an attempt came before its job")
+        functions = self._load()
+        attempt = AttemptId.parse(header["attempt"])
+        if header["do"] == "map":
+            with _open_payload(header, body) as stream:
+                return asdict(
+                    attempts.run_map(
+                        functions,
+                        open_split(stream),
+                        store,
+                        attempt,
+                        partitions=self._job["partitions"],
+                        memory_bytes=self._job["memory_bytes"],
+                    )
+                )
+        spans = [Span(*span) for span in header["spans"]]
+        return asdict(attempts.run_reduce(functions, spans, range(header["first"], header["last"]), store, attempt))
+
+    def _load(self) -> UserFunctions:
+        if self._functions is None:
+            from mincemeat import usercode
+
+            try:
+                self._functions = usercode.load(self._code)
+            except BaseException as error:
+                raise _CodeUnloadable(usercode.describe_load_error(error)) from error
+        return self._functions
+
+    def _describe(self, error: BaseException) -> Failure:
+        if isinstance(error, _CodeUnloadable):
+            cause = error.__cause__
+            described = attempts.describe_failure(cause if cause is not None else error)
+            return Failure(
+                kind=FailureKind.CODE,
+                message=str(error),
+                exception_type=described.exception_type,
+                traceback=described.traceback,
+                exception=described.exception,
+            )
+        return attempts.describe_failure(error)
+
+
+class _CodeUnloadable(Exception):
+    """The job's functions could not be loaded here; the cause says why."""
+
+
+def _failure_reply(name: str, failure: Failure) -> bytes:
+    header: Header = {"did": "failed", "attempt": name, "kind": failure.kind.value}
+    for field in ("message", "function", "key", "exception_type", "traceback"):
+        header[field] = getattr(failure, field)
+    return encode(header, failure.exception)
+
+
+def _open_payload(header: Header, body: bytes) -> BinaryIO:
+    path = header.get("payload")
+    return io.BytesIO(body) if path is None else open(path, "rb")
+
+
+def _open_channel(channel_fd: int | None) -> socket.socket:
+    if sys.platform == "win32":
+        return socket.fromshare(sys.stdin.buffer.read())
+    assert channel_fd is not None
+    return socket.socket(fileno=channel_fd)
+
+
+def _end_with_parent(channel: socket.socket) -> None:
+    """Watch for the parent's end from a thread, because the main thread may be deep in user code for hours."""
+    if sys.platform == "win32":
+        return  # no poll(): there the slot ends when it next reads
+    import select
+
+    poll = select.poll()
+    poll.register(channel, 0)  # only hang-up and error, which need not be asked for
+
+    def watch() -> None:
+        poll.poll()
+        os.killpg(os.getpgrp(), signal.SIGKILL)  # we lead our group; what user code started goes with us
+
+    threading.Thread(target=watch, name="mincemeat-parent-watch", daemon=True).start()
+
+
+def _volunteer_for_the_oom_killer() -> None:
+    """When memory runs out, user code should go before the process that holds keys, sockets and map outputs."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500")
+    except OSError:
+        pass  # not Linux, or not allowed: the kernel chooses as it likes
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # user code closed or replaced it
