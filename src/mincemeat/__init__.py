@@ -1,0 +1,50 @@
+"""mincemeat: MapReduce on Python.
+
+``run`` carries a job out on this machine; ``Server`` and ``Client`` carry it out on every machine that knows the
+password. ``text``, ``lines`` and ``files`` make a datasource of files.
+"""
+
+from mincemeat.api import Client, Server, run
+from mincemeat.cli import run_client
+from mincemeat.errors import (
+    AuthenticationError,
+    BlockCorrupt,
+    ConnectionFailed,
+    EngineUnavailable,
+    InvalidEmission,
+    InvalidJob,
+    JobFailed,
+    JoinRefused,
+    MincemeatError,
+    PortInUse,
+    ProtocolError,
+    SpillSpaceExhausted,
+)
+from mincemeat.limits import DEFAULT_PORT, VERSION
+from mincemeat.sources.text import files, lines, text
+
+__version__ = VERSION
+
+__all__ = [
+    "DEFAULT_PORT",
+    "VERSION",
+    "AuthenticationError",
+    "BlockCorrupt",
+    "Client",
+    "ConnectionFailed",
+    "EngineUnavailable",
+    "InvalidEmission",
+    "InvalidJob",
+    "JobFailed",
+    "JoinRefused",
+    "MincemeatError",
+    "PortInUse",
+    "ProtocolError",
+    "Server",
+    "SpillSpaceExhausted",
+    "files",
+    "lines",
+    "run",
+    "run_client",
+    "text",
+]

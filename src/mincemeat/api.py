@@ -1,0 +1,298 @@
+"""The face: ``run``, ``Server``, ``Client``.
+
+Decides: which words a user may say and what they mean as a Job. Does not know: how any engine carries it out.
+Engines are imported when a job asks for them: a local job should not wait for the network's modules to load.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mincemeat import limits
+from mincemeat.errors import InvalidJob
+from mincemeat.limits import DEFAULT_PORT
+from mincemeat.model import (
+    Job,
+    MapFunction,
+    PartitionFunction,
+    ReduceFunction,
+    Snapshot,
+    UserFunctions,
+)
+
+if TYPE_CHECKING:
+    from mincemeat.engines.base import Engine
+    from mincemeat.sinks.base import Sink
+
+Password = str | bytes
+
+
+def run(
+    datasource: Any,
+    mapfn: MapFunction | None = None,
+    reducefn: ReduceFunction | None = None,
+    *,
+    collectfn: ReduceFunction | None = None,
+    partitionfn: PartitionFunction | None = None,
+    engine: str = "processes",
+    workers: int | None = None,
+    split: int | None = None,
+    partitions: int = limits.PARTITIONS,
+    max_attempts: int | None = None,
+    task_timeout: float | None = None,
+    password: Password = "",
+    host: str | None = None,
+    port: int | None = None,
+    progress: bool | None = None,
+) -> dict[Any, Any]:
+    """Map and reduce ``datasource`` and return the results.
+
+    Args:
+        datasource: any dict-like object (only ``iter(ds)`` and ``ds[key]`` are used, lazily), a list or tuple (its
+            records are ``(index, element)``), or a source such as ``mincemeat.lines("logs/*.gz")``.
+        mapfn: ``mapfn(key, value)`` gives an iterable of ``(key, value)`` pairs; default: the record itself.
+        reducefn: ``reducefn(key, values)`` gives the key's result; ``values`` is a list in input order; default: the
+            list itself.
+        collectfn: ``collectfn(key, values)`` combines values of one key early, on the worker; its result is one value.
+        partitionfn: ``partitionfn(key)`` gives an int for keys of types that have no portable hash of their own.
+        engine: ``"processes"`` (child processes here), ``"inline"`` (this process, for pdb) or ``"cluster"`` (workers
+            that join over the network; see Server).
+        workers: processes on this machine; default: the cores there are, for the cluster none.
+        split: records per map task; default: as many as make about 0.2 seconds of work.
+        partitions: how finely keys are dealt out for reducing.
+        max_attempts: a task that failed this often fails the job; default: 4.
+        task_timeout: seconds that one attempt may take; default: as long as it wants.
+        password, host, port: for the cluster engine, as in ``Server.run_server``.
+        progress: draw a progress line on standard error; default: if that is a terminal.
+
+    Shape: a plain dict, each key once.
+    Raises: InvalidJob for arguments that cannot be meant; the user's own exception, caused by JobFailed, when a
+        function failed in all attempts; JobFailed when its process was lost instead.
+    """
+    from mincemeat.sinks.memory import MemorySink
+
+    sink = MemorySink()
+    run_job(
+        datasource,
+        UserFunctions(mapfn=mapfn, reducefn=reducefn, collectfn=collectfn, partitionfn=partitionfn),
+        sink,
+        make_engine(
+            engine,
+            workers=workers,
+            split=split,
+            max_attempts=max_attempts,
+            task_timeout=task_timeout,
+            password=password,
+            host=host,
+            port=port,
+        ),
+        partitions=partitions,
+        max_attempts=max_attempts,
+        task_timeout=task_timeout,
+        progress=progress,
+    )
+    return sink.results
+
+
+def run_job(
+    datasource: Any,
+    functions: UserFunctions,
+    sink: Sink,
+    engine: Engine,
+    *,
+    partitions: int = limits.PARTITIONS,
+    max_attempts: int | None = None,
+    task_timeout: float | None = None,
+    progress: bool | None = None,
+) -> Snapshot | None:
+    """Carry one job from ``datasource`` to ``sink`` and commit that; the last snapshot, if one was taken.
+
+    The sink is aborted when the job fails, so that nothing half-written is left.
+    """
+    from mincemeat.progress import progress_line
+    from mincemeat.sources.base import as_source
+
+    with sink:  # aborted by whatever is raised
+        job = Job(
+            job_id=secrets.token_hex(6),
+            functions=_checked_functions(functions),
+            partitions=_checked_int("partitions", partitions, 1, limits.PARTITIONS_MAX),
+            max_attempts=_checked_int(
+                "max_attempts", limits.MAX_ATTEMPTS if max_attempts is None else max_attempts, 1, 1000
+            ),
+            task_timeout_seconds=_checked_timeout(task_timeout),
+        )
+        source = as_source(datasource)
+        try:
+            with progress_line(progress) as line:
+                engine.run(job, source, sink, line.observe)
+        finally:
+            source.close()
+        sink.commit()
+    return line.last
+
+
+def make_engine(
+    name: str,
+    *,
+    workers: int | None = None,
+    split: int | None = None,
+    max_attempts: int | None = None,
+    task_timeout: float | None = None,
+    password: Password = "",
+    host: str | None = None,
+    port: int | None = None,
+) -> Engine:
+    """The engine called ``name``, with those of the options that it honours; it refuses the others by name."""
+    if workers is not None:
+        _checked_int("workers", workers, 0 if name == "cluster" else 1, 4096)
+    if split is not None:
+        _checked_int("split", split, 1, 2**31)
+    network = {"password": password or None, "host": host, "port": port}
+    if name == "inline":
+        retries = {"max_attempts": max_attempts, "task_timeout": task_timeout}
+        _refuse(name, {"workers": workers if workers != 1 else None, **retries, **network})
+        from mincemeat.engines.inline import InlineEngine
+
+        return InlineEngine(split)
+    if name == "processes":
+        _refuse(name, network)
+        from mincemeat.engines.processes import ProcessesEngine
+
+        return ProcessesEngine(workers, split)
+    if name == "cluster":
+        from mincemeat.engines.cluster import ClusterEngine
+
+        return ClusterEngine(
+            password=password,
+            host=host or "",
+            port=DEFAULT_PORT if port is None else _checked_int("port", port, 0, 65535),
+            workers=workers or 0,
+            split=split,
+        )
+    raise InvalidJob(f"there is no engine {name!r}; choose one of 'inline', 'processes', 'cluster'")
+
+
+class Server:
+    """The coordinator of a cluster, with the face of the original mincemeat.
+
+    Set the attributes one by one or as keyword arguments, call ``run_server``, and start workers anywhere::
+
+        python -m mincemeat -p changeme HOST
+
+    The same Server may be given a new datasource and run again; workers started with ``--forever`` wait for it.
+    ``on_listening`` is called with the port once workers can join, which tells a free port chosen by ``port=0``.
+    """
+
+    def __init__(
+        self,
+        datasource: Any = None,
+        mapfn: MapFunction | None = None,
+        reducefn: ReduceFunction | None = None,
+        collectfn: ReduceFunction | None = None,
+        *,
+        partitionfn: PartitionFunction | None = None,
+        split: int | None = None,
+        partitions: int = limits.PARTITIONS,
+        max_attempts: int | None = None,
+        task_timeout: float | None = None,
+        progress: bool | None = None,
+        on_listening: Callable[[int], None] | None = None,
+    ) -> None:
+        self.datasource = datasource
+        self.mapfn = mapfn
+        self.reducefn = reducefn
+        self.collectfn = collectfn
+        self.partitionfn = partitionfn
+        self.split = split
+        self.partitions = partitions
+        self.max_attempts = max_attempts
+        self.task_timeout = task_timeout
+        self.progress = progress
+        self.on_listening = on_listening
+
+    def run_server(
+        self, password: Password = "", port: int = DEFAULT_PORT, *, host: str = "", workers: int = 0
+    ) -> dict[Any, Any]:
+        """Serve the job to whoever knows the password; return the results as soon as they are there.
+
+        Args:
+            password: both ends prove it; without one, a password is generated and the command to join is printed.
+            port: to listen on; 0 takes a free one.
+            host: the address to listen on; default: every interface.
+            workers: so many local workers are started beside the server and end with it.
+
+        Raises: what ``run`` raises; PortInUse when another program has the port.
+        """
+        from mincemeat.engines.cluster import ClusterEngine
+        from mincemeat.sinks.memory import MemorySink
+
+        _checked_int("workers", workers, 0, 4096)
+        sink = MemorySink()
+        engine = ClusterEngine(
+            password=password,
+            host=host,
+            port=_checked_int("port", port, 0, 65535),
+            workers=workers,
+            split=None if self.split is None else _checked_int("split", self.split, 1, 2**31),
+            on_listening=self.on_listening,
+        )
+        run_job(
+            self.datasource,
+            UserFunctions(self.mapfn, self.reducefn, self.collectfn, self.partitionfn),
+            sink,
+            engine,
+            partitions=self.partitions,
+            max_attempts=self.max_attempts,
+            task_timeout=self.task_timeout,
+            progress=self.progress,
+        )
+        return sink.results
+
+
+class Client:
+    """A worker, with the face of the original mincemeat: set ``password``, call ``conn``."""
+
+    def __init__(self, password: Password = "", *, slots: int = 1, wait: float = limits.WAIT_SECONDS) -> None:
+        self.password = password
+        self.slots = slots
+        self.wait = wait
+        self.forever = False
+
+    def conn(self, server: str, port: int = DEFAULT_PORT) -> None:
+        """Join the server at ``server``:``port``, work until its job is done, and return.
+
+        Raises: ConnectionFailed when no server was there for ``wait`` seconds; AuthenticationError when the password
+            is refused; JoinRefused when the server does not want this worker (another Python version).
+        """
+        from mincemeat.cluster.worker import serve
+
+        serve(server, port, self.password, slots=self.slots, wait_seconds=self.wait, forever=self.forever)
+
+
+def _refuse(engine: str, options: dict[str, Any]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise InvalidJob(f"engine {engine!r} cannot honour {option}=; leave it out or choose another engine")
+
+
+def _checked_functions(functions: UserFunctions) -> UserFunctions:
+    for name in ("mapfn", "reducefn", "collectfn", "partitionfn"):
+        function = getattr(functions, name)
+        if function is not None and not callable(function):
+            raise InvalidJob(f"{name} must be a function, not {type(function).__name__}")
+    return functions
+
+
+def _checked_int(name: str, value: int, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidJob(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
+def _checked_timeout(value: float | None) -> float | None:
+    if value is not None and not (isinstance(value, int | float) and value > 0):
+        raise InvalidJob(f"task_timeout must be a positive number of seconds, not {value!r}")
+    return value

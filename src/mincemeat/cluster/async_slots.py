@@ -1,0 +1,88 @@
+"""Slot processes in an event loop: spoken to one exchange at a time, replaced when they die.
+
+Decides: when a slot process is started and when it is used again. Does not know: attempts, messages of the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from mincemeat import limits
+from mincemeat.slots import Decoder, Header, SlotProcess, encode
+
+
+class SlotDied(Exception):
+    """The slot process ended under its attempt; the text says how."""
+
+
+class AsyncSlot:
+    """One slot process. ``prepared`` names the job whose functions it was given."""
+
+    def __init__(self) -> None:
+        self.prepared = ""
+        self._process = SlotProcess()
+        self._process.channel.setblocking(False)
+        self._decoder = Decoder()
+
+    async def send(self, header: Header, body: bytes = b"") -> None:
+        """Hand over one message. A slot that has died is noticed by the next exchange."""
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._process.channel, encode(header, body))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    async def exchange(self, header: Header, body: bytes = b"") -> tuple[Header, bytes]:
+        """Send one attempt and wait for how it went. Raises: SlotDied."""
+        await self.send(header, body)
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data = await loop.sock_recv(self._process.channel, limits.CHUNK_BYTES)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise SlotDied(await loop.run_in_executor(None, self._process.describe_exit))
+            replies = self._decoder.feed(data)
+            if replies:
+                return replies[0]  # one attempt at a time: there is exactly one
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+class SlotPool:
+    """At most ``size`` slots, started when first needed."""
+
+    def __init__(self, size: int) -> None:
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[AsyncSlot] = []
+        self._all: set[AsyncSlot] = set()
+
+    async def take(self) -> AsyncSlot:
+        """An idle slot, or a new one; waits while all are taken. Give it back or discard it."""
+        await self._free.acquire()
+        if self._idle:
+            return self._idle.pop()
+        try:
+            slot = AsyncSlot()
+        except BaseException:
+            self._free.release()
+            raise
+        self._all.add(slot)
+        return slot
+
+    def give_back(self, slot: AsyncSlot) -> None:
+        self._idle.append(slot)
+        self._free.release()
+
+    def discard(self, slot: AsyncSlot) -> None:
+        """End a slot that was taken, whatever it is doing; its place is free for a new one."""
+        slot.kill()
+        self._all.discard(slot)
+        self._free.release()
+
+    def close(self) -> None:
+        for slot in self._all:
+            slot.kill()
+        self._all.clear()
+        self._idle.clear()

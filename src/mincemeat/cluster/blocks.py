@@ -1,0 +1,117 @@
+"""Blocks on their way between machines: what a holder sends and what a fetcher keeps.
+
+Decides: the form of a stretch of blocks on the wire, who may fetch, which way a fetch takes. Does not know: grouping,
+scheduling, what a block holds.
+
+A stretch is, for each map output asked for and in that order, a section: map index and length as ``>IQ``, then the
+blocks of the asked partitions as they lie in the holder's file. The fetcher keeps the stretch as one file and remembers
+where each section's blocks begin.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mincemeat import limits
+from mincemeat.errors import BlockCorrupt, RemoteProtocolError
+from mincemeat.model import AttemptId, Span
+from mincemeat.wire import messages
+
+if TYPE_CHECKING:
+    from mincemeat.cluster.connection import Connection
+    from mincemeat.shuffle.store import JobStore
+
+_SECTION: Final = struct.Struct(">IQ")
+
+
+def encode_attempts(attempts: Iterable[AttemptId]) -> bytes:
+    """The attempts whose outputs are asked for, as the body of a Get or Serve."""
+    return json.dumps([str(attempt) for attempt in attempts]).encode("ascii")
+
+
+def decode_attempts(body: bytes) -> list[AttemptId]:
+    """Raises: RemoteProtocolError if ``body`` is not a list of attempts."""
+    try:
+        names = json.loads(body)
+    except ValueError:
+        raise RemoteProtocolError("the list of map outputs is not JSON") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RemoteProtocolError("the list of map outputs is not a list of names")
+    return [AttemptId.parse(name) for name in names]
+
+
+class Stretch:
+    """What a holder sends for one request. ``size`` is known before the first byte is read.
+
+    Raises: OSError, BlockCorrupt when an output is not (or no longer) there.
+    """
+
+    def __init__(self, store: JobStore, attempts: Iterable[AttemptId], partitions: range) -> None:
+        self._sections = [(attempt.task.index, store.spans(attempt, partitions)) for attempt in attempts]
+        self.size = sum(_SECTION.size + sum(span.length for span in spans) for _, spans in self._sections)
+
+    def chunks(self) -> Iterator[bytes]:
+        for index, spans in self._sections:
+            yield _SECTION.pack(index, sum(span.length for span in spans))
+            for span in spans:
+                yield from read_span(span)
+
+
+def read_span(span: Span) -> Iterator[bytes]:
+    """The bytes of ``span`` in chunks. Raises: BlockCorrupt if the file ends before the span does."""
+    left = span.length
+    with open(span.path, "rb") as file:
+        file.seek(span.offset)
+        while left:
+            data = file.read(min(left, limits.CHUNK_BYTES))
+            if not data:
+                raise BlockCorrupt(f"{span.path} ends {left} bytes early", path=span.path, offset=span.offset)
+            left -= len(data)
+            yield data
+
+
+async def send_stretch(connection: Connection, stretch: Stretch) -> None:
+    """Answer a Get with ``stretch``."""
+    await connection.send(messages.Answer(ok=True, message="", size=stretch.size))
+    await connection.send_body(stretch.chunks())
+
+
+async def save(body: AsyncIterator[bytes], path: Path, size: int | None = None) -> int:
+    """Write a body to ``path`` as it comes; its size. Raises: RemoteProtocolError if that is not ``size``."""
+    written = 0
+    with open(path, "wb") as file:
+        async for data in body:
+            written += len(data)
+            if size is not None and written > size:
+                raise RemoteProtocolError(f"a body of {size} bytes was announced and more came")
+            file.write(data)
+    if size is not None and written != size:
+        raise RemoteProtocolError(f"a body of {size} bytes was announced and {written} came")
+    return written
+
+
+def read_sections(path: Path) -> dict[int, Span]:
+    """Where the blocks of each map output lie in a saved stretch.
+
+    Raises: RemoteProtocolError if the sections do not add up to the file.
+    """
+    spans: dict[int, Span] = {}
+    end = path.stat().st_size
+    position = 0
+    with open(path, "rb") as file:
+        while position < end:
+            file.seek(position)
+            head = file.read(_SECTION.size)
+            if len(head) < _SECTION.size:
+                raise RemoteProtocolError("a stretch of blocks ends inside a section's head")
+            index, length = _SECTION.unpack(head)
+            position += _SECTION.size
+            if position + length > end:
+                raise RemoteProtocolError("a stretch of blocks ends inside a section")
+            spans[index] = Span(str(path), position, length)
+            position += length
+    return spans

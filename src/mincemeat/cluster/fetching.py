@@ -1,0 +1,223 @@
+"""Fetching blocks from other workers, and serving them: directly with a ticket, else through the coordinator.
+
+Decides: which way a fetch takes and who is let in. Does not know: attempts, grouping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mincemeat import limits
+from mincemeat.cluster.blocks import Stretch, decode_attempts, encode_attempts, read_sections, save, send_stretch
+from mincemeat.cluster.connection import Connection, PinnedListener, dial, dial_pinned
+from mincemeat.errors import BlockCorrupt, ConnectionFailed, MincemeatError, RemoteProtocolError
+from mincemeat.model import AttemptId, Span
+from mincemeat.shuffle.store import JobStore
+from mincemeat.wire import messages, tickets
+from mincemeat.wire.handshake import Role
+
+log = logging.getLogger("mincemeat")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Where one worker's map outputs can be had. ``ticket`` lets this fetcher, and nobody else, fetch them."""
+
+    worker: str
+    host: str
+    port: int
+    fingerprint: str
+    ticket: str
+
+
+class Unreachable(MincemeatError):
+    """Neither the direct way nor the relay gave the outputs of the map tasks ``maps`` that ``holder`` has."""
+
+    holder: str = ""
+    maps: list[int]
+
+
+class HolderServer:
+    """Serves this worker's blocks to whoever brings a ticket of the coordinator's; to nobody before ``admit``."""
+
+    def __init__(self) -> None:
+        self._listener = PinnedListener(self._on_connection)
+        self._key = b""
+        self._job = ""
+        self._store: JobStore | None = None
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self._listener.fingerprint
+
+    async def start(self, host: str) -> int:
+        """Listen on the address ``host``; the port."""
+        return await self._listener.start(host, 0)
+
+    def admit(self, key: bytes, job: str, store: JobStore) -> None:
+        """Serve ``store`` to tickets made with ``key`` for ``job``."""
+        self._key, self._job, self._store = key, job, store
+
+    async def close(self) -> None:
+        await self._listener.close()
+
+    async def _on_connection(self, connection: Connection) -> None:
+        while True:
+            request = await connection.receive()
+            if not isinstance(request, messages.Get) or request.what != "blocks":
+                raise RemoteProtocolError(f"a fetcher sent {type(request).__name__} where Get blocks is due")
+            store = self._store
+            if (
+                store is None
+                or request.job != self._job
+                or not tickets.is_ticket_valid(self._key, request.job, request.fetcher, request.ticket)
+            ):
+                log.warning("%s:%d asked for blocks without a valid ticket", *connection.peer[:2])
+                await connection.send(messages.Answer(ok=False, message="the ticket is not valid", size=0))
+                return
+            await answer_with_blocks(connection, store, request.body, request.first_partition, request.last_partition)
+
+
+async def answer_with_blocks(connection: Connection, store: JobStore, body: bytes, first: int, last: int) -> None:
+    """Answer with the blocks of partitions ``first`` to ``last`` - 1 of the outputs listed in ``body``."""
+    try:
+        stretch = Stretch(store, decode_attempts(body), range(first, last))
+    except (OSError, BlockCorrupt) as error:
+        await connection.send(messages.Answer(ok=False, message=str(error), size=0))
+        return
+    await send_stretch(connection, stretch)
+
+
+class Channels:
+    """Data connections to the coordinator: opened when needed, at most a few, used again."""
+
+    def __init__(self, server: tuple[str, int], control: Connection) -> None:
+        self._server = server
+        self._control = control
+        self._idle: list[Connection] = []
+        self._places = asyncio.Semaphore(limits.DATA_CONNECTIONS_PER_PEER)
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[Connection]:
+        """A connection for one transfer. Raises: ConnectionFailed, ProtocolError; then it is not used again."""
+        async with self._places:
+            connection = self._idle.pop() if self._idle else await self._open()
+            try:
+                yield connection
+            except BaseException:
+                connection.abort()
+                raise
+            self._idle.append(connection)
+
+    async def get(self, request: messages.Get, path: Path) -> None:
+        """Save what ``request`` asks for at ``path``. Raises: MincemeatError with the server's words if it refuses."""
+        async with self.channel() as connection:
+            await connection.send(request)
+            answer = await receive_answer(connection)
+            if answer.ok:
+                await save(connection.receive_body(), path, answer.size if answer.size >= 0 else None)
+        if not answer.ok:
+            raise MincemeatError(answer.message)
+
+    def close(self) -> None:
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
+
+    async def _open(self) -> Connection:
+        session = self._control.session
+        return await dial(
+            *self._server,
+            role=Role.CHANNEL,
+            secret=session.resume_key,
+            resume_id=session.resume_id,
+            pinned_fingerprint=self._control.fingerprint,
+        )
+
+
+class Fetcher:
+    """Gets blocks of other workers for one reduce attempt after the other."""
+
+    def __init__(self, worker: str, server_host: str, channels: Channels) -> None:
+        self.worker = worker
+        self._server_host = server_host
+        self._channels = channels
+        self._idle: dict[str, list[Connection]] = {}
+        self._relayed: set[str] = set()
+
+    async def fetch(
+        self, job: str, holder: Holder, outputs: list[AttemptId], partitions: range, path: Path
+    ) -> dict[int, Span]:
+        """Save the blocks of ``partitions`` of ``outputs`` at ``path``; where those of each map task lie in it.
+
+        Raises: Unreachable when both ways failed.
+        """
+        request = messages.Get(
+            what="blocks",
+            job=job,
+            name=holder.worker,
+            first_partition=partitions.start,
+            last_partition=partitions.stop,
+            ticket=holder.ticket,
+            fetcher=self.worker,
+            body=encode_attempts(outputs),
+        )
+        try:
+            if holder.worker not in self._relayed:
+                try:
+                    await self._fetch_directly(holder, request, path)
+                    return read_sections(path)
+                except (ConnectionFailed, TimeoutError) as error:
+                    log.info("worker %s cannot be reached directly (%s); the server relays", holder.worker, error)
+                    self._relayed.add(holder.worker)  # a firewall does not go away within a job
+            await self._channels.get(replace(request, what="relay", ticket=""), path)
+            return read_sections(path)
+        except (MincemeatError, OSError) as error:
+            raise Unreachable(
+                str(error), holder=holder.worker, maps=[output.task.index for output in outputs]
+            ) from error
+
+    async def _fetch_directly(self, holder: Holder, request: messages.Get, path: Path) -> None:
+        idle = self._idle.setdefault(holder.worker, [])
+        connection = idle.pop() if idle else await self._dial(holder)
+        try:
+            await connection.send(request)
+            answer = await receive_answer(connection)
+            if not answer.ok:
+                raise MincemeatError(answer.message)
+            await save(connection.receive_body(), path, answer.size)
+        except BaseException:
+            connection.abort()
+            raise
+        idle.append(connection)
+
+    async def _dial(self, holder: Holder) -> Connection:
+        host = holder.host
+        if is_loopback(host) and not is_loopback(self._server_host):
+            host = self._server_host  # the holder runs beside the server, which knows it by a name that only it can use
+        return await dial_pinned(
+            host, holder.port, bytes.fromhex(holder.fingerprint), timeout=limits.FETCH_CONNECT_SECONDS
+        )
+
+    def close(self) -> None:
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.abort()
+        self._idle.clear()
+
+
+async def receive_answer(connection: Connection) -> messages.Answer:
+    """Raises: RemoteProtocolError if the next message is anything else."""
+    answer = await connection.receive()
+    if not isinstance(answer, messages.Answer):
+        raise RemoteProtocolError(f"{type(answer).__name__} came where Answer is due")
+    return answer
+
+
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")

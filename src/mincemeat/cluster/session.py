@@ -1,0 +1,362 @@
+"""One worker's time with one server: from Hello to Bye.
+
+Decides: what a message of the server means to this worker's slots, and what a slot's answer means to the server. Does
+not know: how the connection came about, or what happens after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import platform
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from mincemeat import limits
+from mincemeat.cluster.async_slots import AsyncSlot, SlotDied, SlotPool
+from mincemeat.cluster.blocks import read_span
+from mincemeat.cluster.connection import Connection
+from mincemeat.cluster.fetching import (
+    Channels,
+    Fetcher,
+    Holder,
+    HolderServer,
+    Unreachable,
+    answer_with_blocks,
+    receive_answer,
+)
+from mincemeat.errors import ConnectionFailed, JoinRefused, MincemeatError, ProtocolError, RemoteProtocolError
+from mincemeat.limits import VERSION
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, Span, TaskId
+from mincemeat.shuffle.store import JobStore
+from mincemeat.slots import Header, crash_failure, read_failure, timeout_failure
+from mincemeat.wire import messages
+
+log = logging.getLogger("mincemeat")
+
+
+class WorkerSession:
+    """Serves one server until it says good-bye. ``scratch`` is this session's own and removed by the caller."""
+
+    def __init__(
+        self, connection: Connection, server: tuple[str, int], scratch: Path, slots: int, incarnation: str
+    ) -> None:
+        self._connection = connection
+        self._server = server
+        self._scratch = scratch
+        self._slots = slots
+        self._incarnation = incarnation
+        self._store = JobStore(scratch / "blocks")
+        self._holder = HolderServer()
+        self._channels = Channels(server, connection)
+        self._pool = SlotPool(slots)
+        self._fetcher: Fetcher | None = None
+        self._job: messages.JobStart | None = None
+        self._code = b""
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticket_key = b""
+
+    async def run(self) -> None:
+        """Work until the server says good-bye.
+
+        Raises: ConnectionFailed when the server is lost; JoinRefused; ProtocolError. Nothing is left running.
+        """
+        try:
+            welcome = await self._join()
+            self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels)
+            self._spawn(self._beat(welcome))
+            while True:
+                message = await self._connection.receive()
+                if isinstance(message, messages.Bye):
+                    log.info("the server says good-bye: %s", message.reason)
+                    return
+                await self._handle(message)
+        finally:
+            await self._close()
+
+    async def _join(self) -> messages.Welcome:
+        port = await self._holder.start(self._connection.local[0])
+        await self._connection.send(
+            messages.Hello(
+                python=".".join(platform.python_version_tuple()[:2]),
+                version=VERSION,
+                implementation=platform.python_implementation(),
+                platform=sys.platform,
+                hostname=socket.gethostname(),
+                pid=os.getpid(),
+                slots=self._slots,
+                data_port=port,
+                data_fingerprint=self._holder.fingerprint.hex(),
+                incarnation=self._incarnation,
+            )
+        )
+        answer = await self._connection.receive()
+        if isinstance(answer, messages.Refused):
+            raise JoinRefused(f"the server does not take this worker: {answer.reason}")
+        if isinstance(answer, messages.Bye):
+            raise ConnectionFailed(f"the server is just closing: {answer.reason}")
+        if not isinstance(answer, messages.Welcome):
+            raise RemoteProtocolError(f"{type(answer).__name__} came where Welcome is due")
+        self._ticket_key = bytes.fromhex(answer.ticket_key)
+        return answer
+
+    async def _beat(self, welcome: messages.Welcome) -> None:
+        """Show signs of life, and watch for the server's: it answers each heartbeat."""
+        while True:
+            await self._connection.send(messages.Heartbeat())
+            await asyncio.sleep(welcome.heartbeat_seconds)
+            if time.monotonic() - self._connection.last_received > welcome.lease_seconds:
+                log.warning("the server has been silent for %g seconds", welcome.lease_seconds)
+                self._connection.abort()
+                return
+
+    async def _handle(self, message: messages.Message) -> None:
+        match message:
+            case messages.Heartbeat():
+                pass
+            case messages.JobStart():
+                await self._begin(message)
+            case messages.MapStart() | messages.ReduceStart():
+                self._running[message.attempt] = self._spawn(self._attempt(message))
+            case messages.AttemptCancel():
+                task = self._running.get(message.attempt)
+                if task is not None:
+                    task.cancel()
+            case messages.DropOutputs():
+                for name in message.attempts:
+                    self._store.drop(AttemptId.parse(name))
+            case messages.Serve():
+                self._spawn(self._upload_blocks(message))
+            case _:
+                raise RemoteProtocolError(f"{type(message).__name__} is not a message to a worker")
+
+    async def _begin(self, job: messages.JobStart) -> None:
+        code = job.body
+        if len(code) != job.code_bytes:
+            path = self._scratch / "code"
+            await self._channels.get(get("code", job.job), path)
+            code = path.read_bytes()
+        self._job, self._code = job, code
+        self._holder.admit(self._ticket_key, job.job, self._store)
+
+    # -- attempts ----------------------------------------------------------------------------------------
+
+    async def _attempt(self, start: messages.MapStart | messages.ReduceStart) -> None:
+        """Carry out one attempt and tell the server how it went. Cancelled: end it, tell nothing."""
+        job = self._job
+        if job is None or start.job != job.job:
+            raise RemoteProtocolError(f"{start.attempt} came before its job")
+        reply: messages.Message
+        try:
+            if isinstance(start, messages.MapStart):
+                reply = await self._map(job, start)
+            else:
+                reply = await self._reduce(job, start)
+        except SlotDied as error:
+            reply = told(job.job, start.attempt, crash_failure(str(error)))
+        except TimeoutError:
+            reply = told(job.job, start.attempt, timeout_failure(job.task_timeout_seconds or 0.0))
+        except Unreachable as error:
+            reply = messages.BlocksUnreachable(
+                job=job.job, attempt=start.attempt, holder=error.holder, maps=error.maps, reason=str(error)
+            )
+        except (MincemeatError, OSError) as error:
+            failure = Failure(FailureKind.SYSTEM, str(error), exception_type=type(error).__name__)
+            reply = told(job.job, start.attempt, failure)
+        finally:
+            self._running.pop(start.attempt, None)
+        await self._connection.send(reply)
+
+    async def _map(self, job: messages.JobStart, start: messages.MapStart) -> messages.Message:
+        header: Header = {"do": "map", "attempt": start.attempt}
+        payload = self._scratch / f"{start.attempt}.split"
+        try:
+            if len(start.body) != start.payload_bytes:
+                await self._channels.get(get("split", job.job, start.attempt), payload)
+                header["payload"] = str(payload)
+            reply, body = await self._in_slot(job, header, start.body)
+            if reply["did"] == "unreadable":  # a file that only the server sees
+                await self._channels.get(get("split-data", job.job, start.attempt), payload)
+                header["payload"] = str(payload)
+                reply, body = await self._in_slot(job, header, b"")
+        finally:
+            payload.unlink(missing_ok=True)
+        if reply["did"] != "done":
+            return told(job.job, start.attempt, read_failure(reply, body))
+        report = reply["report"]
+        return messages.MapDone(
+            job=job.job,
+            attempt=start.attempt,
+            records=report["records"],
+            pairs=report["pairs"],
+            seconds=report["seconds"],
+            spills=report["spills"],
+            partition_bytes=report["partition_bytes"],
+        )
+
+    async def _reduce(self, job: messages.JobStart, start: messages.ReduceStart) -> messages.Message:
+        partitions = range(start.first_partition, start.last_partition)
+        directory = self._scratch / f"{start.attempt}.fetched"
+        directory.mkdir()
+        try:
+            inputs = start.body
+            if len(inputs) != start.inputs_bytes:
+                path = directory / "inputs"
+                await self._channels.get(get("inputs", job.job, start.attempt), path)
+                inputs = path.read_bytes()
+            spans = await self._gather_spans(job.job, json.loads(inputs), partitions, directory)
+            header: Header = {
+                "do": "reduce",
+                "attempt": start.attempt,
+                "first": partitions.start,
+                "last": partitions.stop,
+                "spans": spans,
+            }
+            reply, body = await self._in_slot(job, header, b"")
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        if reply["did"] != "done":
+            return told(job.job, start.attempt, read_failure(reply, body))
+        return await self._reduce_done(job.job, start.attempt, reply["report"])
+
+    async def _reduce_done(self, job: str, attempt: str, report: dict[str, Any]) -> messages.Message:
+        identity = AttemptId.parse(attempt)
+        path = Path(self._store.path(identity))
+        size = path.stat().st_size
+        body = b""
+        if size <= limits.INLINE_BODY_BYTES:
+            body = path.read_bytes()
+        else:
+            async with self._channels.channel() as connection:
+                await connection.send(messages.Put(what="result", job=job, name=attempt, request=""))
+                await connection.send_body(read_span(Span(str(path), 0, size)))
+                await receive_answer(connection)
+        self._store.drop(identity)
+        return messages.ReduceDone(
+            job=job,
+            attempt=attempt,
+            keys=report["keys"],
+            values=report["values"],
+            seconds=report["seconds"],
+            output_bytes=size,
+            body=body,
+        )
+
+    async def _in_slot(self, job: messages.JobStart, header: Header, body: bytes) -> tuple[Header, bytes]:
+        """One exchange with a slot within the job's time limit. Raises: SlotDied, TimeoutError."""
+        slot = await self._pool.take()
+        try:
+            if slot.prepared != job.job:
+                await self._prepare(slot, job)
+            async with asyncio.timeout(job.task_timeout_seconds):
+                answer = await slot.exchange(header, body)
+        except BaseException:  # dead, overdue or not wanted any more
+            self._pool.discard(slot)
+            self._store.drop(AttemptId.parse(header["attempt"]))
+            raise
+        self._pool.give_back(slot)
+        return answer
+
+    async def _prepare(self, slot: AsyncSlot, job: messages.JobStart) -> None:
+        await slot.send(
+            {
+                "do": "job",
+                "store": self._store.directory,
+                "partitions": job.partitions,
+                "memory_bytes": job.memory_bytes,
+            },
+            self._code,
+        )
+        slot.prepared = job.job
+
+    # -- blocks ------------------------------------------------------------------------------------------
+
+    async def _gather_spans(self, job: str, inputs: dict[str, Any], partitions: range, directory: Path) -> list[Span]:
+        """All blocks of ``partitions``, in map order: our own where they lie, the others fetched into ``directory``."""
+        fetcher = self._fetcher
+        assert fetcher is not None
+        holders = [Holder(**described) for described in inputs["holders"]]
+        outputs: list[list[AttemptId]] = [[] for _ in holders]
+        for index, number, position in inputs["maps"]:
+            outputs[position].append(AttemptId(TaskId(Phase.MAP, index), number))
+        found: dict[int, list[Span]] = {}
+
+        async def find(holder: Holder, outputs: list[AttemptId], path: Path) -> None:
+            if holder.worker == fetcher.worker:
+                found.update({output.task.index: self._store.spans(output, partitions) for output in outputs})
+            else:
+                sections = await fetcher.fetch(job, holder, outputs, partitions, path)
+                found.update({index: [span] for index, span in sections.items()})
+
+        results = await asyncio.gather(
+            *(find(holder, outputs[at], directory / str(at)) for at, holder in enumerate(holders)),
+            return_exceptions=True,
+        )
+        for result in results:
+            if result is not None:
+                raise result
+        return [span for index, _, _ in inputs["maps"] for span in found[index]]
+
+    async def _upload_blocks(self, serve: messages.Serve) -> None:
+        """Send blocks to the coordinator, for a fetcher that cannot reach this worker."""
+        async with self._channels.channel() as connection:
+            await connection.send(messages.Put(what="relay", job=serve.job, name="", request=serve.request))
+            await answer_with_blocks(connection, self._store, serve.body, serve.first_partition, serve.last_partition)
+
+    # -- tasks -------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._watch(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever goes wrong beside the main loop ends the session there: a silent worker would be worse."""
+        try:
+            await work
+        except (ConnectionFailed, ProtocolError) as error:
+            log.info("the connection to the server is given up: %s", error)
+            self._connection.abort()
+        except Exception:
+            log.exception("a fault of the worker's own; the connection to the server is given up")
+            self._connection.abort()
+
+    async def _close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pool.close()
+        if self._fetcher is not None:
+            self._fetcher.close()
+        self._channels.close()
+        await self._holder.close()
+        self._connection.close()
+
+
+def get(what: str, job: str, name: str = "") -> messages.Get:
+    """A request to the server that needs neither partitions nor a ticket."""
+    return messages.Get(what=what, job=job, name=name, first_partition=0, last_partition=0, ticket="", fetcher="")
+
+
+def told(job: str, attempt: str, failure: Failure) -> messages.AttemptFailed:
+    """``failure`` as the message that tells it."""
+    return messages.AttemptFailed(
+        job=job,
+        attempt=attempt,
+        kind=failure.kind.value,
+        message=failure.message,
+        function=failure.function,
+        key=failure.key,
+        exception_type=failure.exception_type,
+        traceback=failure.traceback,
+        body=failure.exception,
+    )

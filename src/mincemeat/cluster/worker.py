@@ -1,0 +1,122 @@
+"""A worker: joins, supervises its slots, keeps its map outputs and serves them to other workers.
+
+Decides: when to dial again, which slot process takes an attempt, which way blocks are fetched. Never runs user code and
+never unpickles anything: that happens in slots, so that a segfault, an endless loop or a sys.exit costs one attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mincemeat import limits
+from mincemeat.cluster.connection import Connection, dial
+from mincemeat.cluster.session import WorkerSession
+from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
+from mincemeat.wire.handshake import Role, normalise_password
+
+log = logging.getLogger("mincemeat")
+
+
+def serve(
+    host: str,
+    port: int,
+    password: str | bytes,
+    *,
+    slots: int = 1,
+    wait_seconds: float = limits.WAIT_SECONDS,
+    forever: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Join the server at ``host``:``port`` and work; return when its job is done.
+
+    Args:
+        wait_seconds: how long to try when no server is there, or when it was lost.
+        forever: serve job after job, and never stop trying.
+        tell: gets the few sentences a person at this worker's terminal should read; default: the log.
+
+    Raises: ConnectionFailed, AuthenticationError, JoinRefused, RemoteProtocolError (not a mincemeat server).
+    """
+    secret = normalise_password(password)
+    worker = _Worker(host, port, secret, slots, float("inf") if forever else wait_seconds, forever, tell or log.info)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(worker.serve())
+        return
+    # A notebook runs an event loop in this very thread: use another one.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, worker.serve()).result()
+
+
+class _Worker:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        secret: bytes,
+        slots: int,
+        wait_seconds: float,
+        forever: bool,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._host, self._port, self._secret = host, port, secret
+        self._slots = slots
+        self._wait_seconds = wait_seconds
+        self._forever = forever
+        self._tell = tell
+        self._incarnation = f"{socket.gethostname()}:{os.getpid()}"
+
+    async def serve(self) -> None:
+        while True:
+            connection = await self._join()
+            scratch = Path(tempfile.mkdtemp(prefix="mincemeat-"))
+            session = WorkerSession(connection, (self._host, self._port), scratch, self._slots, self._incarnation)
+            try:
+                await session.run()
+            except ConnectionFailed as error:
+                self._tell(f"lost the server at {self._host}:{self._port} ({error})")
+                if not self._wait_seconds:
+                    raise
+                continue
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+            if not self._forever:
+                return
+
+    async def _join(self) -> Connection:
+        """Dial until the password is proven. Waits and tries again when the server is not there or busy."""
+        deadline = time.monotonic() + self._wait_seconds
+        pause = limits.RETRY_SECONDS_MIN
+        refusals = 0
+        told = False
+        while True:
+            try:
+                return await dial(self._host, self._port, role=Role.WORKER, secret=self._secret)
+            except AuthenticationError:
+                refusals += 1
+                if refusals >= limits.PASSWORD_REFUSALS_MAX:
+                    raise
+            except ServerBusy:
+                deadline = max(deadline, time.monotonic() + limits.LEASE_SECONDS)
+            except ConnectionFailed as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if not told:
+                    self._tell(f"{error}; trying again {self._patience()}")
+                    told = True
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, limits.RETRY_SECONDS_MAX)
+
+    def _patience(self) -> str:
+        return "until it is there" if self._forever else f"for {self._wait_seconds:g} seconds"

@@ -1,0 +1,1 @@
+"""What carries a job: inline, processes, cluster."""

@@ -1,0 +1,237 @@
+"""The engine of one's own cluster: a coordinator in a thread, the user's objects in the calling thread.
+
+Decides: what crosses between the two threads, and what a person reads while no worker is there. The datasource, the
+sink and the observer are the user's and often bound to a thread (a database connection, a notebook), so they are only
+touched in the calling one; the coordinator's event loop never waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import secrets
+import shutil
+import socket
+import string
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mincemeat import usercode
+from mincemeat.cluster.coordinator import Coordinator, JobEnded
+from mincemeat.cluster.local import LocalWorkers
+from mincemeat.engines.base import (
+    OBSERVE_SECONDS,
+    SCRATCH_PREFIX,
+    Engine,
+    Ledger,
+    Observer,
+    ResultDrain,
+    job_error,
+    raise_original,
+)
+from mincemeat.errors import MincemeatError, UserCodeError
+from mincemeat.model import Job, MapReport
+from mincemeat.scheduler import events
+from mincemeat.wire.handshake import normalise_password
+
+if TYPE_CHECKING:
+    from mincemeat.sinks.base import Sink
+    from mincemeat.sources.base import Source
+
+# How long a person should wonder before being told that nobody has joined.
+_NOTICE_SECONDS = 2.0
+
+_LETTERS = string.ascii_letters + string.digits
+
+
+class ClusterEngine(Engine):
+    """Serves the job on one port to the workers that know the password.
+
+    Args:
+        password: str or bytes; empty: one is generated and the command to join is printed on standard error.
+        host: address to listen on, "" for all; port: 0 for a free one.
+        workers: local workers to start beside, each with one slot.
+        split: records per split of a dict-like datasource; default: adaptive.
+        on_listening: called in the calling thread with the port, once workers can join.
+    """
+
+    name = "cluster"
+
+    def __init__(
+        self,
+        *,
+        password: str | bytes = "",
+        host: str = "",
+        port: int = 0,
+        workers: int = 0,
+        split: int | None = None,
+        on_listening: Callable[[int], None] | None = None,
+    ) -> None:
+        # Letters and digits only: it is pasted into shells. 95 bits.
+        self._generated = "" if password else "".join(secrets.choice(_LETTERS) for _ in range(16))
+        self._secret = normalise_password(password or self._generated)
+        self._host = host
+        self._port = port
+        self._workers = workers
+        self._split = split
+        self._on_listening = on_listening
+
+    def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
+        code = usercode.pack(job.functions)
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+        caller = _Caller(job, source, sink, self._split)
+        coordinator = Coordinator(job, code, self._secret, scratch, caller)
+        thread = _CoordinatorThread(coordinator, self._host, self._port)
+        local = LocalWorkers()
+        try:
+            port = thread.start()
+            if self._on_listening is not None:
+                self._on_listening(port)
+            if self._generated and not self._workers:
+                self._tell_how_to_join(port)
+            local.start(self._workers, self._host or "127.0.0.1", port, self._secret)
+            told = self._generated and not self._workers
+            caller.until_done(coordinator, observe, None if told else lambda: self._tell_how_to_join(port))
+        except UserCodeError as error:  # the datasource, which runs in this thread
+            raise_original(error)
+        finally:
+            thread.stop()
+            local.stop()
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _tell_how_to_join(self, port: int) -> None:
+        host = self._host or socket.gethostname()
+        password = self._generated or "PASSWORD"
+        sys.stderr.write(
+            f"mincemeat: waiting for workers on port {port}. Start as many as you like, here or on other computers:\n"
+            f"  python -m mincemeat -p {password} -P {port} {host}\n"
+        )
+        sys.stderr.flush()
+
+
+class _CoordinatorThread:
+    """Runs the coordinator's event loop beside the caller."""
+
+    def __init__(self, coordinator: Coordinator, host: str, port: int) -> None:
+        self._coordinator = coordinator
+        self._host, self._port = host, port
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._listening: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+
+    def start(self) -> int:
+        """Start listening; the port. Raises: PortInUse, OSError."""
+        self._thread = threading.Thread(target=self._main, name="mincemeat-coordinator", daemon=True)
+        self._thread.start()
+        answer = self._listening.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def stop(self) -> None:
+        """Say good-bye to the workers, close everything and wait for the thread."""
+        if self._thread is None:
+            return
+        self._coordinator.stop()
+        self._thread.join()
+
+    def _main(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        try:
+            port = await self._coordinator.start(self._host, self._port)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
+            self._listening.put(error)
+            return
+        self._listening.put(port)
+        await self._coordinator.serve_until_stopped()
+
+
+class _Caller:
+    """The calling thread's side: it carries out, one after the other, what the coordinator asks of it.
+
+    The coordinator's thread only ever puts things into the queue.
+    """
+
+    def __init__(self, job: Job, source: Source, sink: Sink, split: int | None) -> None:
+        self._source = source
+        self._ledger = Ledger(job, source, split)
+        self._drain = ResultDrain(sink)
+        self._requests: queue.SimpleQueue[Callable[[Coordinator], None]] = queue.SimpleQueue()
+        self._ended: JobEnded | None = None
+
+    # -- called in the coordinator's thread --------------------------------------------------------------
+
+    def want_split(self) -> None:
+        self._requests.put(self._pull)
+
+    def want_payload(self, index: int, deliver: Callable[[bytes], None]) -> None:
+        """``deliver`` is called in the coordinator's thread."""
+        self._requests.put(lambda coordinator: coordinator.post(deliver, self._source.payload(index)))
+
+    def data_chunks(self, index: int) -> Iterator[bytes]:
+        """The split with its data. Raises: MincemeatError if the datasource is the user's and bound to its thread."""
+        if not self._source.is_readable_in_any_thread:
+            raise MincemeatError("the split holds its data already")
+        return self._source.data_chunks(index)
+
+    def map_done(self, index: int, report: MapReport) -> None:
+        self._requests.put(lambda _: self._ledger.map_done(index, report))
+
+    def reduce_done(self, index: int, path: Path) -> None:
+        self._requests.put(lambda _: self._take_result(index, path))
+
+    def job_ended(self, ended: JobEnded) -> None:
+        self._requests.put(lambda _: self._end(ended))
+
+    # -- the calling thread ------------------------------------------------------------------------------
+
+    def until_done(
+        self, coordinator: Coordinator, observe: Observer | None, tell_how_to_join: Callable[[], None] | None
+    ) -> None:
+        """Serve the coordinator until the job has ended. Raises what the job failed with."""
+        coordinator.begin()
+        self._pull(coordinator)  # an empty datasource needs no worker to be found empty
+        notice_at = time.monotonic() + _NOTICE_SECONDS
+        observe_at = time.monotonic()
+        while self._ended is None:
+            try:
+                self._requests.get(timeout=OBSERVE_SECONDS)(coordinator)
+            except queue.Empty:
+                pass
+            now = time.monotonic()
+            if tell_how_to_join is not None and now >= notice_at:
+                if not coordinator.counts().workers:
+                    tell_how_to_join()
+                tell_how_to_join = None
+            if observe is not None and now >= observe_at:
+                observe(self._ledger.snapshot(coordinator.counts()))
+                observe_at = now + OBSERVE_SECONDS
+        if self._ended.error is not None:
+            raise self._ended.error
+        if self._ended.failure is not None:
+            raise job_error(
+                self._ended.failure, self._ended.task, self._ended.attempt, self._ended.attempts, coordinator.counts()
+            )
+        if observe is not None:
+            observe(self._ledger.snapshot(coordinator.counts()))
+
+    def _pull(self, coordinator: Coordinator) -> None:
+        index = self._ledger.pull()
+        if index is None:
+            coordinator.post(coordinator.handle, events.InputExhausted())
+        else:
+            coordinator.post(coordinator.split_produced, index, self._source.payload(index))
+
+    def _take_result(self, index: int, path: Path) -> None:
+        self._drain.add(index, path)
+        self._drain.drain()
+
+    def _end(self, ended: JobEnded) -> None:
+        self._ended = ended
