@@ -1,0 +1,21 @@
+# One command each. `just --list` shows them; each line also works typed by hand.
+
+# all tests
+test:
+    python -m pytest
+
+# formatter and linter
+lint:
+    ruff format --check . && ruff check .
+
+# strict types
+types:
+    mypy
+
+# what lands: everything, in a fresh environment
+ci:
+    bash .ci/run
+
+# events per second and bytes per task of the scheduler
+bench-scheduler:
+    python bench/scheduler.py
