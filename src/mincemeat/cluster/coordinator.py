@@ -106,7 +106,10 @@ class Coordinator:
         self._scratch = scratch
         self._caller = caller
         self._machine = Machine(
-            partitions=job.partitions, max_attempts=job.max_attempts, reduce_task_bytes=job.reduce_task_bytes
+            partitions=job.partitions,
+            max_attempts=job.max_attempts,
+            reduce_task_bytes=job.reduce_task_bytes,
+            lease_seconds=limits.LEASE_SECONDS,  # the one that workers are told
         )
         self._events: deque[events.Event] = deque()
         self._workers: dict[str, WorkerRecord] = {}
