@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,9 @@ def worker_command(port: int, *options: str) -> list[str]:
 
 
 @contextmanager
-def worker_process(port: int, *options: str, password: str = "changeme") -> Iterator[subprocess.Popen[str]]:
+def worker_process(
+    port: int, *options: str, password: str = "changeme", environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A worker as a user starts it; ended when the block is left."""
     process = subprocess.Popen(
         worker_command(port, *options),
@@ -77,7 +79,7 @@ def worker_process(port: int, *options: str, password: str = "changeme") -> Iter
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "MINCEMEAT_PASSWORD": password},
+        env={**os.environ, **(environment or {}), "MINCEMEAT_PASSWORD": password},
     )
     try:
         yield process
