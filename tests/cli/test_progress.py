@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import io
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -74,13 +78,90 @@ def test_the_line_goes_with_the_last_task_so_that_results_can_be_printed() -> No
     assert terminal.getvalue() == wiped
 
 
-def test_a_line_is_cut_at_the_terminals_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("columns", "shown"), [
+    (None, "map 120/130 | 74% of 490.2 MB, 15.0 MB/s | 10,095,606 records, 35,900 pairs | 2 workers (8 slots) | 0:24"),
+    (100, "map 120/130 | 74% of 490.2 MB, 15.0 MB/s | 10,095,606 records | 2 workers (8 slots) | 0:24"),
+    (80, "map 120/130 | 74% of 490.2 MB, 15.0 MB/s | 10,095,606 records | 2 workers | 0:24"),
+    (70, "map 120/130 | 74% of 490.2 MB | 10,095,606 records | 2 workers | 0:24"),
+    (60, "map 120/130 | 74% of 490.2 MB | 2 workers | 0:24"),
+    (20, "map 120/130 | 74% of"),
+])  # fmt: skip
+def test_a_narrow_terminal_shows_what_matters_most(columns: int | None, shown: str) -> None:
+    snapshot = Snapshot("job", seconds=24.2, workers=2, slots=8, map_committed=120, map_total=130, input_exhausted=True,
+                        input_bytes=363_000_000, input_bytes_total=490_200_000, records=10_095_606,
+                        pairs=35_900)  # fmt: skip
+    assert describe(snapshot, columns) == shown
+
+
+def test_a_line_ends_before_the_terminals_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     terminal, clock = Terminal(), Clock()
     line = ProgressLine(terminal, clock)
     clock.now += 1
     line.observe(MAPPING)
-    assert seen(terminal.getvalue()) == describe(MAPPING)[:19].rstrip()
+    assert seen(terminal.getvalue()) == describe(MAPPING, 19)
+
+
+@contextmanager
+def drawn() -> Iterator[tuple[Terminal, ProgressLine]]:
+    """Standard error is a terminal with a line on it. No fixture, because pytest puts its own there for the test."""
+    terminal = Terminal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr", terminal)
+        patch.setattr("mincemeat.progress._QUIET_SECONDS", 0)
+        with progress_line(None) as line:
+            line.observe(MAPPING)
+            yield terminal, line
+        assert sys.stderr is terminal
+
+
+def test_a_sentence_on_standard_error_has_lines_of_its_own() -> None:
+    """A server's "waiting for workers" and its warnings landed behind the progress line."""
+    with drawn() as (terminal, line):
+        print("waiting for workers", file=sys.stderr)
+        sys.stderr.writelines(["two ", "words\n"])
+        first, second, rest = terminal.getvalue().split("\n")
+        assert (seen(first), seen(second), rest) == ("waiting for workers", "two words", "")
+        line.observe(MAPPING)
+        assert seen(terminal.getvalue().split("\n")[2]) == describe(MAPPING)
+
+
+def test_an_unfinished_line_of_somebody_else_is_not_drawn_over() -> None:
+    with drawn() as (terminal, line):
+        sys.stderr.write("name? ")
+        line.observe(MAPPING)
+        assert seen(terminal.getvalue()) == "name?"
+        sys.stderr.write("ok\n")
+        line.observe(MAPPING)
+        assert seen(terminal.getvalue().split("\n")[1]) == describe(MAPPING)
+
+
+def test_a_warning_of_the_log_has_a_line_of_its_own() -> None:
+    with drawn() as (terminal, _):
+        assert logging.lastResort is not None
+        logging.lastResort.emit(logging.makeLogRecord({"msg": "worker w was refused"}))
+        assert seen(terminal.getvalue().split("\n")[0]) == "worker w was refused"
+
+
+def test_standard_error_keeps_its_other_abilities() -> None:
+    with drawn() as (terminal, _):
+        assert sys.stderr.isatty()
+        assert getattr(sys.stderr, "getvalue")() == terminal.getvalue()  # noqa: B009 - a file has no such thing
+
+
+def test_whoever_replaced_standard_error_meanwhile_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = io.StringIO()
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with progress_line(None):
+        sys.stderr = theirs
+    assert sys.stderr is theirs
+
+
+def test_the_wiped_line_covers_the_terminals_echo_of_ctrl_c() -> None:
+    with drawn() as (terminal, _):
+        terminal.write("^C")
+        print("interrupted", file=sys.stderr)
+        assert seen(terminal.getvalue().split("\n")[0]) == "interrupted"
 
 
 def test_a_terminal_that_hangs_up_does_not_cost_the_job() -> None:
