@@ -9,16 +9,15 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mincemeat import usercode
-from mincemeat.cluster import coordinator
 from mincemeat.cluster.stream import TlsStream
 from mincemeat.model import UserFunctions
 from tests.kit import gates
 from tests.kit.clusters import LOOPBACK, ClientThread, worker_process
+from tests.kit.overhearing import Overheard
 from tests.kit.serving import ServedJob
 from tests.kit.wiretap import RecordingProxy, Sniffer
 
@@ -112,17 +111,13 @@ def test_a_capture_of_loopback_sees_nothing_of_the_job(
         sniffer = Sniffer()
     except OSError as error:
         pytest.skip(f"loopback cannot be captured here: {error}")
+    overheard = Overheard()
+    overheard.listen(monkeypatch)
     ports: list[int] = []
-    welcome = coordinator.Coordinator._welcome
-
-    def spied(self: Any, connection: Any, hello: Any) -> Any:
-        ports.append(hello.data_port)
-        return welcome(self, connection, hello)
-
-    monkeypatch.setattr(coordinator.Coordinator, "_welcome", spied)
     with sniffer:
         serve_confidentially(tmp_path, lambda port: port, ports)
-    assert len(set(ports)) == 3
+    assert len(set(overheard.data_ports)) == 2
+    ports += overheard.data_ports
     streams = sniffer.streams(ports)
     assert sum(map(len, streams)) > 10_000
     assert secrets.found_in([bytes(secrets.said)]) == secrets.needles()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,14 @@ import pytest
 
 import mincemeat
 from mincemeat import ConnectionFailed, limits
-from mincemeat.cluster import coordinator, fetching
+from mincemeat.cluster import fetching
 from mincemeat.cluster.blocks import encode_attempts
 from mincemeat.cluster.connection import Connection, dial_pinned
 from mincemeat.model import AttemptId
 from mincemeat.wire import messages
 from tests.kit import gates, jobs
 from tests.kit.clusters import ClientThread, worker_process
+from tests.kit.overhearing import Overheard
 from tests.kit.serving import ServedJob
 
 pytestmark = pytest.mark.slow
@@ -29,27 +28,11 @@ pytestmark = pytest.mark.slow
 MEGABYTE = 2**20
 
 
-class Traffic(Counter[str]):
-    """What the coordinator was asked to send and to take on data connections."""
-
-
 @pytest.fixture
-def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
-    seen = Traffic()
-    answer = coordinator.Coordinator._answer
-    take_result = coordinator.Coordinator._take_result
-
-    async def spied_answer(self: Any, record: Any, connection: Any, get: messages.Get) -> None:
-        seen[get.what] += 1
-        await answer(self, record, connection, get)
-
-    async def spied_result(self: Any, record: Any, connection: Any, put: messages.Put) -> None:
-        seen["result"] += 1
-        await take_result(self, record, connection, put)
-
-    monkeypatch.setattr(coordinator.Coordinator, "_answer", spied_answer)
-    monkeypatch.setattr(coordinator.Coordinator, "_take_result", spied_result)
-    return seen
+def overheard(monkeypatch: pytest.MonkeyPatch) -> Overheard:
+    heard = Overheard()
+    heard.listen(monkeypatch)
+    return heard
 
 
 # -- sizes -------------------------------------------------------------------------------------------------
@@ -64,7 +47,7 @@ def joined(key: int, values: list[bytes]) -> bytes:
     return b"".join(values)
 
 
-def test_splits_blocks_and_results_larger_than_a_frame_arrive_whole(traffic: Traffic) -> None:
+def test_splits_blocks_and_results_larger_than_a_frame_arrive_whole(overheard: Overheard) -> None:
     numbers = random.Random(1)
     data = {key: numbers.randbytes(2 * MEGABYTE) for key in range(4)}
     expected = {
@@ -76,11 +59,11 @@ def test_splits_blocks_and_results_larger_than_a_frame_arrive_whole(traffic: Tra
         worker_process(job.port, "-n", "1"),
     ):
         assert job.results() == expected
-    assert traffic["split"] == 4
-    assert traffic["result"] >= 1
+    assert overheard.requests["get split"] == 4
+    assert overheard.requests["put result"] >= 1
 
 
-def test_code_larger_than_a_frame_arrives_whole(traffic: Traffic) -> None:
+def test_code_larger_than_a_frame_arrives_whole(overheard: Overheard) -> None:
     table = random.Random(2).randbytes(2 * MEGABYTE)
 
     def mapfn(key: int, value: int) -> Iterator[tuple[int, int]]:
@@ -88,10 +71,10 @@ def test_code_larger_than_a_frame_arrives_whole(traffic: Traffic) -> None:
 
     with ServedJob({0: MEGABYTE}, mapfn, jobs.total) as job, worker_process(job.port, "-n", "1"):
         assert job.results() == {table[MEGABYTE]: MEGABYTE}
-    assert traffic["code"] == 1
+    assert overheard.requests["get code"] == 1
 
 
-def test_everything_may_travel_on_data_connections(traffic: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_may_travel_on_data_connections(overheard: Overheard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INLINE_BODY_BYTES", 0)
     with ServedJob(jobs.RHYME, jobs.words, jobs.total) as job:
         client = ClientThread(job.port, "changeme")
@@ -99,7 +82,7 @@ def test_everything_may_travel_on_data_connections(traffic: Traffic, monkeypatch
         results = job.results()
         client.join(20)
     assert results == jobs.count_words(jobs.RHYME)
-    assert traffic == {"code": 1, "split": 4, "inputs": 1, "result": 1}
+    assert overheard.requests == {"get code": 1, "get split": 4, "get inputs": 1, "put result": 1}
 
 
 # -- files that only the server sees --------------------------------------------------------------------------
@@ -121,7 +104,7 @@ def count_lines(key: Any, text: str) -> Iterator[tuple[str, int]]:
     yield text.split()[0], 1
 
 
-def test_a_file_that_a_worker_cannot_see_is_streamed_to_it(tmp_path: Path, traffic: Traffic) -> None:
+def test_a_file_that_a_worker_cannot_see_is_streamed_to_it(tmp_path: Path, overheard: Overheard) -> None:
     hidden, blindfold, missed = tmp_path / "hidden", tmp_path / "blindfold", tmp_path / "missed"
     hidden.mkdir()
     blindfold.mkdir()
@@ -137,14 +120,14 @@ def test_a_file_that_a_worker_cannot_see_is_streamed_to_it(tmp_path: Path, traff
     ):
         assert job.results() == {"one": 40_000, "two": 40_000}
     assert missed.exists(), "the worker was not blind: this test showed nothing"
-    assert traffic["split-data"] >= 1
+    assert overheard.requests["get split-data"] >= 1
 
 
-def test_a_file_that_a_worker_sees_is_not_streamed(tmp_path: Path, traffic: Traffic) -> None:
+def test_a_file_that_a_worker_sees_is_not_streamed(tmp_path: Path, overheard: Overheard) -> None:
     (tmp_path / "one.txt").write_text("one line\n" * 40_000, "utf-8")
     with ServedJob(mincemeat.lines(str(tmp_path)), count_lines, jobs.total) as job, worker_process(job.port, "-n", "1"):
         assert job.results() == {"one": 40_000}
-    assert traffic["split-data"] == 0
+    assert overheard.requests["get split-data"] == 0
 
 
 # -- from worker to worker --------------------------------------------------------------------------------------
@@ -152,7 +135,7 @@ def test_a_file_that_a_worker_sees_is_not_streamed(tmp_path: Path, traffic: Traf
 
 @pytest.mark.parametrize("is_reachable", [True, False], ids=["reachable", "unreachable"])
 def test_blocks_are_relayed_exactly_when_workers_cannot_reach_each_other(
-    is_reachable: bool, tmp_path: Path, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+    is_reachable: bool, tmp_path: Path, overheard: Overheard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dialled = []
 
@@ -176,7 +159,7 @@ def test_blocks_are_relayed_exactly_when_workers_cannot_reach_each_other(
             client.join(20)
     assert [client.error for client in clients] == [None, None]
     assert dialled
-    assert (traffic["relay"] > 0) == (not is_reachable)
+    assert (overheard.requests["get relay"] > 0) == (not is_reachable)
     if not is_reachable:
         # A firewall does not go away: each worker tries the direct way to the other one once.
         assert len(dialled) <= 2
@@ -196,17 +179,8 @@ async def ask(holder: fetching.Holder, request: messages.Get) -> tuple[messages.
 
 
 def test_a_worker_serves_blocks_to_the_ticket_made_for_the_fetcher_and_to_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, overheard: Overheard
 ) -> None:
-    inputs: dict[str, dict[str, Any]] = {}
-    reduce_inputs = coordinator.Coordinator._reduce_inputs
-
-    def spied(self: Any, fetcher: coordinator.WorkerRecord) -> bytes:
-        body = reduce_inputs(self, fetcher)
-        inputs[fetcher.worker] = json.loads(body)
-        return body
-
-    monkeypatch.setattr(coordinator.Coordinator, "_reduce_inputs", spied)
     data = gates.records(tmp_path, 10)
     with (
         ServedJob(data, gates.held, gates.held_as_given(tmp_path), reduce_task_bytes=1) as job,
@@ -216,7 +190,7 @@ def test_a_worker_serves_blocks_to_the_ticket_made_for_the_fetcher_and_to_no_oth
         gates.wait_for_workers(tmp_path, first.pid, second.pid)
         gates.open_gate(tmp_path)
         gates.wait_for_reducers(tmp_path, 2)
-        (one, described), (other, _) = inputs.items()
+        (one, described), (other, _) = overheard.reduce_inputs.items()
         holders = {found["worker"]: fetching.Holder(**found) for found in described["holders"]}
         holder = holders[other]  # what `one` was told about `other`
         index, number, _ = next(
