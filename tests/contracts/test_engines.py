@@ -1,0 +1,397 @@
+"""The contract of ``Engine``, over every engine: the same results in the same order, and nothing left behind.
+
+What a job gives is compared with the plain way, a dict. Each random job has its seed in its name.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mincemeat
+from mincemeat import InvalidJob, JobFailed, limits
+from mincemeat.api import make_engine
+from mincemeat.attempt import run_map
+from mincemeat.engines.base import Engine
+from mincemeat.model import AttemptId, Job, Pair, Phase, Snapshot, TaskId, UserFunctions
+from mincemeat.shuffle.partition import make_partitioner
+from mincemeat.shuffle.store import JobStore
+from mincemeat.sinks.base import Sink
+from mincemeat.sources.base import Source, SplitInfo, as_source
+from tests.kit import emissions, faulty
+from tests.kit.clusters import LOOPBACK, run_script
+
+pytestmark = pytest.mark.slow
+
+ENGINES = ["inline", "processes", "cluster"]
+Observer = Callable[[Snapshot], None]
+
+
+def engine_called(name: str, split: int | None = None) -> Engine:
+    match name:
+        case "inline":
+            return make_engine(name, split=split)
+        case "cluster":
+            return make_engine(name, split=split, workers=2, password="changeme", host=LOOPBACK, port=0)
+        case _:
+            return make_engine(name, split=split, workers=2)
+
+
+def children() -> list[str]:
+    """The command lines of this process's children, ``ps`` itself apart."""
+    listed = subprocess.run(["ps", "-axo", "ppid=,args="], capture_output=True, text=True, check=True).stdout
+    found = [line.split(maxsplit=1) for line in listed.splitlines()]
+    return [args for ppid, args in found if int(ppid) == os.getpid() and not args.startswith("ps ")]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test of the contract ends without a process and without a file of its job, however the job ended."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    before = children()
+    yield
+    assert list(scratch.iterdir()) == []
+    assert [child for child in children() if child not in before] == []
+
+
+class RecordingSink(Sink):
+    """Keeps every pair as it was written, and how it was ended. ``full_after``: raises at that pair."""
+
+    def __init__(self, full_after: int | None = None) -> None:
+        self.pairs: list[Pair] = []
+        self.threads: set[int] = set()
+        self.is_committed = False
+        self._full_after = full_after
+
+    def write(self, pairs: Iterable[Pair]) -> None:
+        self.threads.add(threading.get_ident())
+        for pair in pairs:
+            if len(self.pairs) == self._full_after:
+                raise OSError("the sink is full")
+            self.pairs.append(pair)
+
+    def commit(self) -> None:
+        self.is_committed = True
+
+    def abort(self) -> None:
+        if not self.is_committed:
+            self.pairs.clear()
+
+
+def carry_out(
+    name: str,
+    datasource: Any,
+    *functions: Any,
+    split: int | None = None,
+    sink: RecordingSink | None = None,
+    observe: Observer | None = None,
+    **options: Any,
+) -> list[Pair]:
+    """The pairs that reach the sink, in their order. ``options`` are fields of Job."""
+    sink = RecordingSink() if sink is None else sink
+    source = as_source(datasource)
+    try:
+        with sink:
+            engine_called(name, split).run(Job("contract", UserFunctions(*functions), **options), source, sink, observe)
+    finally:
+        source.close()
+    return sink.pairs
+
+
+# -- the same results in the same order --------------------------------------------------------------------------
+
+
+class RandomJob:
+    """Records whose values are the pairs to emit, and options that make the way there anything but straight."""
+
+    def __init__(self, seed: int) -> None:
+        chance = random.Random(seed)
+        self.datasource: dict[Any, emissions.Pairs] = {
+            f"record {number}": [emissions.random_pair(chance) for _ in range(chance.choice([0, 1, 5, 40]))]
+            for number in range(chance.choice([1, 7, 40]))
+        }
+        self.split = chance.choice([1, 3, 10, None])
+        self.has_combiner = chance.random() < 0.5
+        self.options: dict[str, Any] = {
+            "partitions": chance.choice([1, 2, 64, 1000]),
+            "memory_bytes": chance.choice([limits.MEMORY_BYTES_MIN, 2000, limits.MEMORY_BYTES]),
+            "reduce_task_bytes": chance.choice([1, 500, limits.REDUCE_TASK_BYTES]),
+        }
+
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        return emissions.emit, emissions.joined, emissions.joined if self.has_combiner else None
+
+    def plain(self) -> list[Pair]:
+        """By ascending partition, within one in order of first appearance; values in input order."""
+        groups: dict[Any, list[Any]] = {}
+        for pairs in self.datasource.values():
+            for key, values in pairs:
+                groups.setdefault(key, []).extend(values)
+        partition = make_partitioner(self.options["partitions"])
+        return [(key, tuple(groups[key])) for key in sorted(groups, key=partition)]
+
+
+# The slow ones need few: what they do with pairs is the same code, and how they carry it is tested below.
+SEEDS = {"inline": 60, "processes": 4, "cluster": 2}
+
+
+@pytest.mark.parametrize(("engine", "seed"), [(engine, seed) for engine in ENGINES for seed in range(SEEDS[engine])])
+def test_results_and_their_order_are_those_of_a_dict(engine: str, seed: int) -> None:
+    job = RandomJob(seed)
+    results = carry_out(engine, job.datasource, *job.functions, split=job.split, **job.options)
+    # By repr, because 1, 1.0 and True are one key, and the first that appeared is the one to be kept.
+    assert repr(results) == repr(job.plain())
+
+
+@pytest.mark.parametrize("has_combiner", [False, True], ids=["values", "combined"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_spills_partitions_and_reduce_tasks_change_nothing(engine: str, has_combiner: bool, tmp_path: Path) -> None:
+    """Everything at once: a buffer that holds next to nothing, thousands of partitions, a reduce task for each key."""
+    job = RandomJob(7)
+    job.datasource = {
+        number: [(f"key {number * 7 % 50}", (number,)), (number % 7, ("seventh", number))] for number in range(600)
+    }
+    job.has_combiner = has_combiner
+    job.options = {"partitions": 5000, "memory_bytes": limits.MEMORY_BYTES_MIN, "reduce_task_bytes": 1}
+    seen: list[Snapshot] = []
+    results = carry_out(engine, job.datasource, *job.functions, split=300, observe=seen.append, **job.options)
+    assert repr(results) == repr(job.plain())
+    assert seen[-1].reduce_total > 40
+    # That the buffer is as small as it should be shows in the report of the same map attempt.
+    functions = UserFunctions(*job.functions)
+    with_spills = run_map(
+        functions,
+        iter(job.datasource.items()),
+        JobStore(tmp_path / "spills"),
+        AttemptId(TaskId(Phase.MAP, 0), 0),
+        partitions=5000,
+        memory_bytes=limits.MEMORY_BYTES_MIN,
+    )
+    assert with_spills.spills > 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_missing_functions_are_the_identity_and_the_list(engine: str) -> None:
+    pairs = carry_out(engine, {"a": None, "b": [1]}, partitions=1)
+    assert pairs == [("a", [None]), ("b", [[1]])]
+
+
+@pytest.mark.parametrize("datasource", [{}, {"silent": []}], ids=["no records", "no pairs"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_gives_nothing(engine: str, datasource: dict[str, list[Pair]]) -> None:
+    assert carry_out(engine, datasource, emissions.emit, emissions.joined) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_partitionfn_places_keys_of_any_class(engine: str) -> None:
+    keys = [emissions.Plain(number) for number in (4, 1, 3)]
+    data = {str(key.number): [(key, (key.number,))] for key in keys}
+    functions = UserFunctions(emissions.emit, emissions.joined, None, emissions.number_of)
+    pairs = carry_out(engine, data, *vars(functions).values(), partitions=5)
+    assert [(type(key), key.number, values) for key, values in pairs] == [
+        (emissions.Plain, number, (number,)) for number in (1, 3, 4)
+    ]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_carries_out_one_job_after_the_other(name: str) -> None:
+    engine = engine_called(name)
+    for number in range(2):
+        sink = RecordingSink()
+        job = Job(f"job-{number}", UserFunctions(emissions.emit, emissions.joined))
+        engine.run(job, as_source({1: [("n", (number,))]}), sink)
+        assert sink.pairs == [("n", (number,))]
+
+
+SCRIPT = """
+import dataclasses, enum, mincemeat
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Point:
+    x: int
+    colour: Colour
+
+def mapfn(key, point):
+    yield point, 1
+    yield point.colour, point
+
+def reducefn(key, values):
+    return Point(len(values), key) if isinstance(key, Colour) else sum(values)
+
+points = [Point(1, Colour.RED), Point(2, Colour.BLUE), Point(1, Colour.RED)]
+results = mincemeat.run(points, mapfn, reducefn, {options})
+assert results == {{
+    Point(1, Colour.RED): 2,
+    Point(2, Colour.BLUE): 1,
+    Colour.RED: Point(2, Colour.RED),
+    Colour.BLUE: Point(1, Colour.BLUE),
+}}, results
+assert all(type(key) in (Point, Colour) for key in results)
+print(list(results))
+"""
+
+
+def test_classes_of_the_script_may_be_keys_and_values_in_the_same_order_everywhere(tmp_path: Path) -> None:
+    options = [
+        "engine='inline'",
+        "workers=2, split=1",
+        f"engine='cluster', workers=2, split=1, password='changeme', host='{LOOPBACK}', port=0",
+    ]
+    done = [run_script(SCRIPT.format(options=given), tmp_path) for given in options]
+    assert [script.stderr for script in done] == ["", "", ""]
+    assert len({script.stdout for script in done}) == 1
+
+
+# -- failures ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_users_exception_is_raised_and_the_sink_aborted(engine: str) -> None:
+    sink = RecordingSink()
+    with pytest.raises(faulty.Unlucky, match="unlucky number 13: of course") as caught:
+        carry_out(engine, {"a": 1, "b": 13}, faulty.unlucky, faulty.total, split=1, sink=sink)
+    assert type(caught.value) is faulty.Unlucky
+    assert caught.value.number == 13
+    story = caught.value.__cause__
+    assert isinstance(story, JobFailed)
+    assert (story.function, story.key, story.exception_type) == ("mapfn", "'b'", "Unlucky")
+    assert sink.pairs == []
+    assert not sink.is_committed
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_results_that_were_written_before_a_failure_are_aborted(engine: str) -> None:
+    """With a reduce task for each of two partitions, the first may have reached the sink when the second fails."""
+    data = {0: [(0, (0,)), (1, (1,))]}
+    functions = UserFunctions(emissions.emit, emissions.joined_unless_one, None, emissions.itself)
+    sink = RecordingSink()
+    with pytest.raises(ZeroDivisionError):
+        carry_out(engine, data, *vars(functions).values(), sink=sink, partitions=2, reduce_task_bytes=1)
+    assert sink.pairs == []
+    assert not sink.is_committed
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_sink_raises_is_raised(engine: str) -> None:
+    data = {number: [(number, (number,))] for number in range(10)}
+    sink = RecordingSink(full_after=3)
+    with pytest.raises(OSError, match="the sink is full"):
+        carry_out(engine, data, emissions.emit, emissions.joined, sink=sink)
+    assert sink.pairs == []
+
+
+class Enough(BaseException):
+    """As KeyboardInterrupt: not an Exception, and none of the engine's business."""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_observer_raises_is_raised(engine: str) -> None:
+    def observe(snapshot: Snapshot) -> None:
+        if snapshot.map_committed:
+            raise Enough
+
+    with pytest.raises(Enough):
+        carry_out(engine, {1: [(1, (1,))]}, emissions.emit, emissions.joined, observe=observe)
+
+
+# -- what the caller sees ------------------------------------------------------------------------------------------
+
+NEVER_FALLING = (
+    *("seconds", "map_committed", "map_total", "input_exhausted", "reduce_committed", "reduce_total"),
+    *("failed_attempts", "records", "pairs", "input_bytes"),
+)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_snapshots_never_fall_and_end_with_everything_committed(engine: str) -> None:
+    data = {number: [(number, (number,)), (-number, (number,))] for number in range(1, 31)}
+    seen: list[Snapshot] = []
+    carry_out(engine, data, emissions.emit, emissions.joined, split=3, observe=seen.append, reduce_task_bytes=1)
+    for name in NEVER_FALLING:
+        values = [getattr(snapshot, name) for snapshot in seen]
+        assert values == sorted(values), name
+    last = seen[-1]
+    assert (last.job_id, last.input_exhausted, last.failed_attempts) == ("contract", True, 0)
+    assert last.map_committed == last.map_total == 10
+    assert last.reduce_committed == last.reduce_total > 1
+    assert (last.records, last.pairs) == (30, 60)
+    assert last.input_bytes > 0
+    assert all(snapshot.map_committed <= snapshot.map_total for snapshot in seen)
+    assert all(snapshot.running <= snapshot.slots for snapshot in seen)
+
+
+class WatchedSource(Source):
+    """Notes in which threads the user's objects are touched, and what is still wanted after the end."""
+
+    def __init__(self, datasource: Any) -> None:
+        self._inner = as_source(datasource)
+        self.threads: set[int] = set()
+        self.released: list[int] = []
+
+    def next_split(self, records_wanted: int) -> SplitInfo | None:
+        self.threads.add(threading.get_ident())
+        return self._inner.next_split(records_wanted)
+
+    def payload(self, index: int) -> bytes:
+        self.threads.add(threading.get_ident())
+        return self._inner.payload(index)
+
+    def data_chunks(self, index: int) -> Iterator[bytes]:
+        raise AssertionError("these splits hold their data")
+
+    def release(self, index: int) -> None:
+        self.threads.add(threading.get_ident())
+        self.released.append(index)
+        self._inner.release(index)
+
+    def close(self) -> None:
+        self.threads.add(threading.get_ident())
+        self._inner.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_callers_objects_are_touched_in_the_callers_thread_only(engine: str) -> None:
+    """They may be bound to it: a database connection, a notebook."""
+    source = WatchedSource({number: [(number, (number,))] for number in range(6)})
+    sink = RecordingSink()
+    observers: set[int] = set()
+    carry_out(
+        engine,
+        source,
+        emissions.emit,
+        emissions.joined,
+        split=2,
+        sink=sink,
+        observe=lambda snapshot: observers.add(threading.get_ident()),
+    )
+    assert source.threads == sink.threads == observers == {threading.get_ident()}
+    assert sorted(source.released) == [0, 1, 2]
+
+
+NETWORK: dict[str, Any] = {"password": "changeme", "host": LOOPBACK, "port": 0}
+
+
+@pytest.mark.parametrize(
+    ("engine", "option", "value"),
+    [("inline", option, value) for option, value in {"workers": 2, "max_attempts": 4, "task_timeout": 1.0}.items()]
+    + [(engine, option, value) for engine in ("inline", "processes") for option, value in NETWORK.items()],
+)
+def test_an_option_that_an_engine_cannot_honour_is_refused_by_name(engine: str, option: str, value: object) -> None:
+    with pytest.raises(InvalidJob, match=f"engine '{engine}' cannot honour {option}="):
+        mincemeat.run({1: 1}, engine=engine, **{option: value})  # type: ignore[arg-type]
