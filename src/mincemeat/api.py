@@ -111,9 +111,6 @@ def run_job(
 
     The sink is aborted when the job fails, so that nothing half-written is left.
     """
-    from mincemeat.progress import progress_line
-    from mincemeat.sources.base import as_source
-
     with sink:  # aborted by whatever is raised
         job = Job(
             job_id=os.urandom(6).hex(),  # not secrets: it takes 20 ms to import
@@ -124,12 +121,19 @@ def run_job(
             ),
             task_timeout_seconds=_checked_timeout(task_timeout),
         )
-        source = as_source(datasource)
         try:
-            with progress_line(progress) as line:
-                engine.run(job, source, sink, line.observe)
+            engine.warm_up()
+            from mincemeat.progress import progress_line
+            from mincemeat.sources.base import as_source
+
+            source = as_source(datasource)
+            try:
+                with progress_line(progress) as line:
+                    engine.run(job, source, sink, line.observe)
+            finally:
+                source.close()
         finally:
-            source.close()
+            engine.close()
         sink.commit()
     return line.last
 
@@ -293,6 +297,6 @@ def _checked_int(name: str, value: int, least: int, most: int) -> int:
 
 
 def _checked_timeout(value: float | None) -> float | None:
-    if value is not None and not (isinstance(value, int | float) and value > 0):
+    if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
         raise InvalidJob(f"task_timeout must be a positive number of seconds, not {value!r}")
     return value

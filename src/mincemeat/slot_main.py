@@ -7,20 +7,19 @@ other slots. It ends as soon as its parent's end of the channel is gone, even in
 from __future__ import annotations
 
 import gc
+import importlib
 import io
 import os
 import signal
 import socket
 import sys
 import threading
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from mincemeat import attempt as attempts
 from mincemeat.model import AttemptId, Failure, FailureKind, Span, UserFunctions
 from mincemeat.shuffle.store import JobStore
-from mincemeat.slots import Header, encode, receive
+from mincemeat.slot_channel import Header, encode, receive
 from mincemeat.sources.base import SplitUnreadable, open_split
 
 
@@ -35,6 +34,8 @@ def main(channel_fd: int | None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
     slot = Slot()
+    _import_what_every_job_needs()
+    channel.sendall(encode({"did": "ready"}))
     while True:
         try:
             header, body = receive(channel)
@@ -83,18 +84,17 @@ class Slot:
         attempt = AttemptId.parse(header["attempt"])
         if header["do"] == "map":
             with _open_payload(header, body) as stream:
-                return asdict(
-                    attempts.run_map(
-                        functions,
-                        open_split(stream),
-                        store,
-                        attempt,
-                        partitions=self._job["partitions"],
-                        memory_bytes=self._job["memory_bytes"],
-                    )
-                )
+                return attempts.run_map(
+                    functions,
+                    open_split(stream),
+                    store,
+                    attempt,
+                    partitions=self._job["partitions"],
+                    memory_bytes=self._job["memory_bytes"],
+                )._asdict()
         spans = [Span(*span) for span in header["spans"]]
-        return asdict(attempts.run_reduce(functions, spans, range(header["first"], header["last"]), store, attempt))
+        partitions = range(header["first"], header["last"])
+        return attempts.run_reduce(functions, spans, partitions, store, attempt)._asdict()
 
     def _load(self) -> UserFunctions:
         if self._functions is None:
@@ -131,6 +131,12 @@ def _failure_reply(name: str, failure: Failure) -> bytes:
     return encode(header, failure.exception)
 
 
+def _import_what_every_job_needs() -> None:
+    """While the parent is still busy with the job, and not when its first attempt waits."""
+    importlib.import_module("cloudpickle")
+    importlib.import_module("mincemeat.usercode")
+
+
 def _open_payload(header: Header, body: bytes) -> BinaryIO:
     path = header.get("payload")
     return io.BytesIO(body) if path is None else open(path, "rb")
@@ -162,7 +168,8 @@ def _end_with_parent(channel: socket.socket) -> None:
 def _volunteer_for_the_oom_killer() -> None:
     """When memory runs out, user code should go before the process that holds keys, sockets and map outputs."""
     try:
-        Path("/proc/self/oom_score_adj").write_text("500")
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+            score.write("500")
     except OSError:
         pass  # not Linux, or not allowed: the kernel chooses as it likes
 

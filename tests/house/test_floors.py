@@ -17,6 +17,7 @@ FLOORS: list[set[str]] = [
     {"scheduler", "wire"},
     {"shuffle", "sources", "sinks", "usercode"},
     {"attempt"},
+    {"slot_channel"},
     {"slots"},
     {"slot_main", "cluster"},
     {"engines"},

@@ -13,6 +13,7 @@ from mincemeat.scheduler import (
     DropOutput,
     Event,
     Heartbeat,
+    Machine,
     SourceFailed,
     StartAttempt,
     WorkerJoined,
@@ -141,7 +142,7 @@ def test_wrong_number_of_partition_sizes_is_a_failure_of_the_attempt(stage: Stag
 
 def test_a_worker_without_slots_cannot_be_told_of() -> None:
     with pytest.raises(ValueError, match="worker a offers 0 slots"):
-        WorkerJoined("a", 0)
+        Machine().handle(WorkerJoined("a", 0), 0.0)
 
 
 def test_source_failing_twice_fails_the_job_once(stage: Stage) -> None:

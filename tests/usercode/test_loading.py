@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import linecache
@@ -187,7 +186,7 @@ def test_traceback_shows_the_shipped_line_and_not_the_workers_file(slot: None, t
 
 
 def test_missing_package_is_named(slot: None) -> None:
-    code = dataclasses.replace(decode(foreign(NOTHING)), pickles=b"cuc_absent.part\nname\n.")
+    code = decode(foreign(NOTHING))._replace(pickles=b"cuc_absent.part\nname\n.")
     with pytest.raises(ModuleNotFoundError) as caught:
         load(encode(code))
     assert describe_load_error(caught.value) == (

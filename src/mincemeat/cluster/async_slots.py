@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 
 from mincemeat import limits
-from mincemeat.slots import Decoder, Header, SlotProcess, encode
+from mincemeat.slot_channel import Decoder, Header, encode
+from mincemeat.slots import SlotProcess
 
 
 class SlotDied(Exception):
@@ -42,9 +43,9 @@ class AsyncSlot:
                 data = b""
             if not data:
                 raise SlotDied(await loop.run_in_executor(None, self._process.describe_exit))
-            replies = self._decoder.feed(data)
-            if replies:
-                return replies[0]  # one attempt at a time: there is exactly one
+            for header, body in self._decoder.feed(data):
+                if header["did"] != "ready":  # the rest is the one reply to the one attempt
+                    return header, body
 
     def kill(self) -> None:
         self._process.kill()

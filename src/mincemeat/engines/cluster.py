@@ -18,23 +18,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mincemeat import usercode
 from mincemeat.cluster.coordinator import Coordinator, JobEnded
 from mincemeat.cluster.local import LocalWorkers
-from mincemeat.engines.base import (
-    OBSERVE_SECONDS,
-    SCRATCH_PREFIX,
-    Engine,
-    Ledger,
-    Observer,
-    ResultDrain,
-    job_error,
-    raise_original,
-)
-from mincemeat.errors import MincemeatError, UserCodeError
+from mincemeat.engines.base import OBSERVE_SECONDS, SCRATCH_PREFIX, Engine, Observer
+from mincemeat.engines.blame import job_error, raise_original
+from mincemeat.engines.bookkeeping import Ledger, ResultDrain
+from mincemeat.errors import JobFailed, MincemeatError, UserCodeError
 from mincemeat.model import Job, MapReport
 from mincemeat.scheduler import events
 from mincemeat.wire.handshake import normalise_password
@@ -83,26 +77,29 @@ class ClusterEngine(Engine):
 
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
         code = usercode.pack(job.functions)
-        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
-        caller = _Caller(job, source, sink, self._split)
-        coordinator = Coordinator(job, code, self._secret, scratch, caller)
-        thread = _CoordinatorThread(coordinator, self._host, self._port)
-        local = LocalWorkers()
-        try:
-            port = thread.start()
-            if self._on_listening is not None:
-                self._on_listening(port)
-            if self._generated and not self._workers:
-                self._tell_how_to_join(port)
-            local.start(self._workers, self._host or "127.0.0.1", port, self._secret)
-            told = self._generated and not self._workers
-            caller.until_done(coordinator, observe, None if told else lambda: self._tell_how_to_join(port))
-        except UserCodeError as error:  # the datasource, which runs in this thread
-            raise_original(error)
-        finally:
-            thread.stop()
-            local.stop()
-            shutil.rmtree(scratch, ignore_errors=True)
+        with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
+            scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+            cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
+            local = LocalWorkers()
+            cleanup.callback(local.stop)
+            caller = _Caller(job, source, sink, self._split)
+            thread = _CoordinatorThread(Coordinator(job, code, self._secret, scratch, caller), self._host, self._port)
+            cleanup.callback(thread.stop)
+            try:
+                caller.until_done(thread.coordinator, observe, self._open(thread, local))
+            except UserCodeError as error:  # the datasource, which runs in this thread
+                raise_original(error)
+
+    def _open(self, thread: _CoordinatorThread, local: LocalWorkers) -> _Attendance:
+        """Let workers join, start those that were asked for, and say how others can."""
+        port = thread.start()
+        if self._on_listening is not None:
+            self._on_listening(port)
+        local.start(self._workers, self._host or "127.0.0.1", port, self._secret)
+        if self._generated and not self._workers:
+            self._tell_how_to_join(port)
+            return _Attendance(None, local)
+        return _Attendance(lambda: self._tell_how_to_join(port), local, is_local=bool(self._generated))
 
     def _tell_how_to_join(self, port: int) -> None:
         host = self._host or socket.gethostname()
@@ -114,13 +111,41 @@ class ClusterEngine(Engine):
         sys.stderr.flush()
 
 
+class _Attendance:
+    """Sees to it that nobody waits in silence for workers that do not come.
+
+    ``is_local``: no others than ``local`` were invited, so that there is nobody to wait for when they have ended.
+    """
+
+    def __init__(
+        self, tell_how_to_join: Callable[[], None] | None, local: LocalWorkers, *, is_local: bool = False
+    ) -> None:
+        self._tell_how_to_join = tell_how_to_join
+        self._local: LocalWorkers | None = local
+        self._is_local = is_local
+        self._notice_at = time.monotonic() + _NOTICE_SECONDS
+
+    def check(self, workers: int) -> None:
+        """Raises: JobFailed when nobody is there and nobody will come."""
+        if self._tell_how_to_join is not None and time.monotonic() >= self._notice_at:
+            if not workers:
+                self._tell_how_to_join()
+            self._tell_how_to_join = None
+        ended = "" if workers or self._local is None else self._local.describe_end()
+        if ended:
+            self._local = None
+            if self._is_local:
+                raise JobFailed(f"{ended}, and no others can join without a password. The job stops.")
+            sys.stderr.write(f"mincemeat: {ended}; waiting for others\n")
+            sys.stderr.flush()
+
+
 class _CoordinatorThread:
     """Runs the coordinator's event loop beside the caller."""
 
     def __init__(self, coordinator: Coordinator, host: str, port: int) -> None:
-        self._coordinator = coordinator
+        self.coordinator = coordinator
         self._host, self._port = host, port
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._listening: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
 
@@ -135,22 +160,21 @@ class _CoordinatorThread:
 
     def stop(self) -> None:
         """Say good-bye to the workers, close everything and wait for the thread."""
-        if self._thread is None:
+        if self._thread is None or self._thread.ident is None:  # not begun
             return
-        self._coordinator.stop()
+        self.coordinator.stop()
         self._thread.join()
 
     def _main(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller, wherever it waits
+            self._listening.put(error)
+            self.coordinator.crashed(error)
 
     async def _serve(self) -> None:
-        try:
-            port = await self._coordinator.start(self._host, self._port)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
-            self._listening.put(error)
-            return
-        self._listening.put(port)
-        await self._coordinator.serve_until_stopped()
+        self._listening.put(await self.coordinator.start(self._host, self._port))
+        await self.coordinator.serve_until_stopped()
 
 
 class _Caller:
@@ -192,13 +216,9 @@ class _Caller:
 
     # -- the calling thread ------------------------------------------------------------------------------
 
-    def until_done(
-        self, coordinator: Coordinator, observe: Observer | None, tell_how_to_join: Callable[[], None] | None
-    ) -> None:
+    def until_done(self, coordinator: Coordinator, observe: Observer | None, attendance: _Attendance) -> None:
         """Serve the coordinator until the job has ended. Raises what the job failed with."""
-        coordinator.begin()
         self._pull(coordinator)  # an empty datasource needs no worker to be found empty
-        notice_at = time.monotonic() + _NOTICE_SECONDS
         observe_at = time.monotonic()
         while self._ended is None:
             try:
@@ -206,10 +226,7 @@ class _Caller:
             except queue.Empty:
                 pass
             now = time.monotonic()
-            if tell_how_to_join is not None and now >= notice_at:
-                if not coordinator.counts().workers:
-                    tell_how_to_join()
-                tell_how_to_join = None
+            attendance.check(coordinator.counts().workers)
             if observe is not None and now >= observe_at:
                 observe(self._ledger.snapshot(coordinator.counts()))
                 observe_at = now + OBSERVE_SECONDS
@@ -230,7 +247,7 @@ class _Caller:
             coordinator.post(coordinator.split_produced, index, self._source.payload(index))
 
     def _take_result(self, index: int, path: Path) -> None:
-        self._drain.add(index, path)
+        self._drain.add(index, str(path))
         self._drain.drain()
 
     def _end(self, ended: JobEnded) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mincemeat import attempt as attempts
 from mincemeat import limits
-from mincemeat.engines.base import SCRATCH_PREFIX, Engine, Ledger, Observer, ResultDrain, raise_original
+from mincemeat.engines.base import SCRATCH_PREFIX, Engine, Observer
+from mincemeat.engines.blame import raise_original
+from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.errors import JobFailed, UserCodeError
 from mincemeat.model import AttemptId, Job, Phase, TaskId
 from mincemeat.scheduler.policy import coalesce
@@ -37,7 +37,7 @@ class InlineEngine(Engine):
         self._split = split if split is not None else limits.SPLIT_RECORDS_MAX
 
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
-        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+        scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX)
         try:
             _InlineRun(job, Ledger(job, source, self._split), source, sink, JobStore(scratch), observe).carry_out()
         except UserCodeError as error:
@@ -79,7 +79,7 @@ class _InlineRun:
             attempt = AttemptId(TaskId(Phase.REDUCE, index), 0)
             spans = [span for output in maps for span in self._store.spans(output, partitions)]
             attempts.run_reduce(self._job.functions, spans, partitions, self._store, attempt)
-            self._drain.add(index, Path(self._store.path(attempt)))
+            self._drain.add(index, self._store.path(attempt))
             self._drain.drain()
             self._report(reduce_committed=index + 1)
         self._report(running=0)
@@ -105,6 +105,6 @@ class _InlineRun:
         return totals, maps
 
     def _report(self, **changes: Any) -> None:
-        self._counts = replace(self._counts, **changes)
+        self._counts = self._counts._replace(**changes)
         if self._observe is not None:
             self._observe(self._ledger.snapshot(self._counts))

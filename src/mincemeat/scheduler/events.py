@@ -13,41 +13,32 @@ out, so a driver passes on what it hears. Three things it owes the machine:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from mincemeat.model import AttemptId, Failure
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerJoined:
-    """A worker offers ``slots`` attempts at a time, at least one. Raises: ValueError for fewer."""
+class WorkerJoined(NamedTuple):
+    """A worker offers ``slots`` attempts at a time, at least one; the machine raises ValueError for fewer."""
 
     worker: str
     slots: int
 
-    def __post_init__(self) -> None:
-        if self.slots < 1:
-            raise ValueError(f"worker {self.worker} offers {self.slots} slots; a worker needs at least one")
 
-
-@dataclass(frozen=True, slots=True)
-class WorkerLeft:
+class WorkerLeft(NamedTuple):
     """The connection to a worker is gone, and with it what the worker ran and held."""
 
     worker: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(NamedTuple):
     """A sign of life. Every other event that names a worker is one, too."""
 
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptDone:
+class AttemptDone(NamedTuple):
     """An attempt ended well. ``partition_bytes``, map only: a size for each partition, or ``()`` for no output."""
 
     worker: str
@@ -55,8 +46,7 @@ class AttemptDone:
     partition_bytes: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFailed:
+class AttemptFailed(NamedTuple):
     """An attempt ended in a failure that counts against its task. A slot that crashed under it is one of these."""
 
     worker: str
@@ -64,8 +54,7 @@ class AttemptFailed:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptLost:
+class AttemptLost(NamedTuple):
     """An attempt is gone through no fault of its own: its start was never delivered, its slot was taken away."""
 
     worker: str
@@ -73,8 +62,7 @@ class AttemptLost:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlocksUnreachable:
+class BlocksUnreachable(NamedTuple):
     """A reduce attempt gave up: the outputs of map tasks ``maps`` (indices) could not be had from their holders."""
 
     worker: str
@@ -83,27 +71,23 @@ class BlocksUnreachable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SplitProduced:
+class SplitProduced(NamedTuple):
     """The source cut split ``index``: there is one more map task."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # nobody searches this tuple
 
 
-@dataclass(frozen=True, slots=True)
-class InputExhausted:
+class InputExhausted(NamedTuple):
     """The source has no further split."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFailed:
+class SourceFailed(NamedTuple):
     """The source raised; there is no second attempt at it, for nobody knows where it stands."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """Time has passed. Due whenever ``Machine.next_deadline()`` is reached; harmless at any other moment.
 
     A driver that was held up itself (a suspended laptop) first passes on what its workers have sent meanwhile.

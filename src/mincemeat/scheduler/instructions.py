@@ -8,22 +8,19 @@ is gone, the attempt has ended): then the driver drops it, and the event that te
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from mincemeat.model import AttemptId, Failure, TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class ProduceSplit:
+class ProduceSplit(NamedTuple):
     """Cut one more split, answered by ``SplitProduced`` or ``InputExhausted`` or ``SourceFailed``.
 
     Several may be outstanding; one ``InputExhausted`` answers all of them.
     """
 
 
-@dataclass(frozen=True, slots=True)
-class StartAttempt:
+class StartAttempt(NamedTuple):
     """Carry out ``attempt`` in a slot of ``worker``. ``partitions``: what a reduce attempt reduces, ``None`` for map.
 
     The slot may be the one of an attempt that was cancelled a moment ago: the worker ends that one first.
@@ -34,53 +31,46 @@ class StartAttempt:
     partitions: range | None
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAttempt:
+class CancelAttempt(NamedTuple):
     """End ``attempt`` if it still runs; nobody waits for its output."""
 
     worker: str
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class DropOutput:
+class DropOutput(NamedTuple):
     """The output of ``attempt`` on ``worker`` did not become its task's output and may be deleted."""
 
     worker: str
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class ExcludeWorker:
+class ExcludeWorker(NamedTuple):
     """``worker`` gets no more attempts. It stays connected: it may hold map outputs, which it goes on serving."""
 
     worker: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReadmitWorker:
+class ReadmitWorker(NamedTuple):
     """``worker`` was excluded and gets attempts again, because nobody else is left."""
 
     worker: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExpireWorker:
+class ExpireWorker(NamedTuple):
     """The lease of ``worker`` ran out: close its connection. To the machine it has left already."""
 
     worker: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinishJob:
+class FinishJob(NamedTuple):
     """Every reduce task is committed. The last instruction of a job that ends well."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailJob:
+class FailJob(NamedTuple):
     """The job cannot end well. The last instruction of a job that does not.
 
     ``failure`` is the one that decided it, of ``attempt`` of ``task``; both are ``None`` when the source failed.

@@ -115,6 +115,8 @@ class Ledger:
     # -- workers -----------------------------------------------------------------------------------------
 
     def add_worker(self, name: str, slots: int, now: float) -> None:
+        if slots < 1:
+            raise ValueError(f"worker {name} offers {slots} slots; a worker needs at least one")
         worker = self.workers[name] = WorkerRecord(name, slots)
         self.leases[name] = now
         self._admit(worker)

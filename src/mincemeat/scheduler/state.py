@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from mincemeat.errors import MincemeatError
 from mincemeat.model import AttemptId, TaskId
@@ -235,8 +234,7 @@ def tell_story(task: TaskRecord) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """How the job stands. ``workers`` and ``slots`` are those that may get attempts: excluded ones are not in them.
 
     ``map_total`` counts the splits so far, ``reduce_total`` is 0 until the reduce phase is planned; the rest as in

@@ -13,7 +13,6 @@ are not imported for jobs that do not use them: a key of such a type proves that
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 import struct
 import sys
@@ -265,6 +264,8 @@ def _hash_flag(key: Any) -> int:
 
 
 def _hash_dataclass(key: Any) -> int:
+    import dataclasses
+
     hashed = tuple(getattr(key, f.name) for f in dataclasses.fields(key) if (f.compare if f.hash is None else f.hash))
     if hash(key) != hash(hashed):
         raise _unknown_type(type(key))  # its own __hash__ speaks of an equality of its own

@@ -14,8 +14,15 @@ envelope.py is the format of the bytes; repairs.py mends what cloudpickle loses 
 
 from __future__ import annotations
 
+from mincemeat.model import UserFunctions
 from mincemeat.usercode.jobfile import load_job_file
 from mincemeat.usercode.loading import describe_load_error, explain_name_error, load
-from mincemeat.usercode.packing import pack
 
 __all__ = ["describe_load_error", "explain_name_error", "load", "load_job_file", "pack"]
+
+
+def pack(functions: UserFunctions) -> bytes:
+    """As ``packing.pack``, which is not imported before, because a slot never packs."""
+    from mincemeat.usercode import packing
+
+    return packing.pack(functions)

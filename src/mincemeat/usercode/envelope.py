@@ -14,9 +14,9 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from mincemeat.errors import ProtocolError
 
@@ -31,8 +31,7 @@ _COMPRESSION_LEVEL: Final = 1
 PROCESS: Final = os.urandom(8).hex()
 
 
-@dataclass(frozen=True, slots=True)
-class SourceModule:
+class SourceModule(NamedTuple):
     """One module that travels as source; ``source`` is ``None`` for a namespace package, a mere directory.
 
     ``path`` is the caller's: the file, or for a namespace package the directory. It serves tracebacks and ``__file__``.
@@ -44,8 +43,7 @@ class SourceModule:
     source: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(NamedTuple):
     """The parts of packed code.
 
     ``pickles``: a stream of two pickles, first the functions, then the names to install. ``namespaces``: module name ->
@@ -54,9 +52,9 @@ class Packed:
     """
 
     pickles: bytes
-    namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
+    namespaces: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     modules: tuple[SourceModule, ...] = ()
-    texts: dict[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = MappingProxyType({})
     process: str = PROCESS
 
 
@@ -68,7 +66,7 @@ def encode(packed: Packed) -> bytes:
     header = {
         "python": list(sys.version_info[:2]),
         "process": packed.process,
-        "namespaces": packed.namespaces,
+        "namespaces": dict(packed.namespaces),
         "pickles": len(packed.pickles),
         "modules": [
             [module.name, module.path, module.is_package, None if module.source is None else len(module.source)]

@@ -9,7 +9,6 @@ the failing object fails: that one is the obstacle.
 
 from __future__ import annotations
 
-import dataclasses
 import dis
 import functools
 import itertools
@@ -31,11 +30,10 @@ _DEPTH_MAX: Final = 20
 
 def explain(functions: UserFunctions, error: Exception, failure_of: FailureOf) -> InvalidJob:
     """The error to raise instead of ``error``, which pickling all ``functions`` together ended with."""
-    for field in dataclasses.fields(functions):
-        function = getattr(functions, field.name)
+    for name, function in functions._asdict().items():
         failure = failure_of(function)
         if failure is not None:
-            return InvalidJob(f"{field.name} cannot be sent to the workers: {_describe(function, failure, failure_of)}")
+            return InvalidJob(f"{name} cannot be sent to the workers: {_describe(function, failure, failure_of)}")
     return InvalidJob(f"the functions of the job cannot be sent to the workers: {_reason(error)}")
 
 

@@ -1,0 +1,115 @@
+"""What the caller sees raised when a job fails: the user's own exception, caused by the story of the failure.
+
+Decides: type, text and chain of that exception. Does not know: engines.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, NoReturn
+
+from mincemeat.errors import JobFailed, UserCodeError
+from mincemeat.model import AttemptId, Failure, FailureKind, TaskId
+
+if TYPE_CHECKING:
+    from mincemeat.scheduler.state import Counts
+
+
+def raise_original(error: UserCodeError) -> NoReturn:
+    """Raise the user's exception that ``error`` carries, caused by its story: for user code run in this process.
+
+    An exception that would end the caller's program without a word (SystemExit and its like) is told, not raised.
+    """
+    from mincemeat.attempt import describe_failure
+
+    original = error.__cause__
+    failure = describe_failure(error)
+    key = f" for key {error.key}" if error.key else ""
+    where = error.function or "user code"
+    story = JobFailed(
+        f"{where} raised {failure.exception_type}{key}: {failure.message}. The job stops.",
+        function=error.function,
+        key=error.key,
+        exception_type=failure.exception_type,
+        remote_traceback=failure.traceback,
+    )
+    if not isinstance(original, Exception):
+        raise story from original
+    story.__cause__ = original.__cause__  # what the user raised it from stays in the chain
+    original.add_note(f"(mincemeat: raised in {where}{key})")
+    raise original from story
+
+
+def job_error(
+    failure: Failure,
+    task: TaskId | None = None,
+    attempt: AttemptId | None = None,
+    attempts: int = 1,
+    counts: Counts | None = None,
+) -> Exception:
+    """What the caller should see raised for ``failure``: the user's own exception, caused by the story, or the story.
+
+    An exception that would end the caller's program without a word (SystemExit and its like) is told, not raised.
+    """
+    story = JobFailed(
+        _tell(failure, task, attempt, attempts, counts),
+        task=str(task or ""),
+        attempt=str(attempt or ""),
+        worker=failure.worker,
+        function=failure.function,
+        key=failure.key,
+        exception_type=failure.exception_type,
+        remote_traceback=failure.traceback,
+    )
+    original = _load_exception(failure)
+    if original is None:
+        return story
+    where = f" in {failure.function}" if failure.function else ""
+    key = f" for key {failure.key}" if failure.key else ""
+    worker = f" on worker {failure.worker}" if failure.worker else ""
+    original.add_note(f"(mincemeat: raised{where}{key}{worker})")
+    original.__cause__ = story
+    return original
+
+
+def _load_exception(failure: Failure) -> Exception | None:
+    if not failure.exception:
+        return None
+    try:
+        loaded = pickle.loads(failure.exception)
+    except Exception:  # noqa: BLE001 - unpickling an exception may run any constructor; the story remains
+        return None
+    return loaded if isinstance(loaded, Exception) else None
+
+
+def _tell(
+    failure: Failure, task: TaskId | None, attempt: AttemptId | None, attempts: int, counts: Counts | None
+) -> str:
+    key = f" for key {failure.key}" if failure.key else ""
+    function = f" in {failure.function}{key}" if failure.function else ""
+    worker = f" on worker {failure.worker}" if failure.worker else ""
+    happened = f"{worker} {_what_happened(failure)}{function}: {failure.message}"
+    stop = " The job stops"
+    if counts is not None:
+        known = "" if counts.input_exhausted else " known so far"
+        stop += f"; {counts.map_committed} of {counts.map_total} map tasks{known} were committed"
+    text = f".{stop}.\n\nTraceback on the worker:\n{failure.traceback}" if failure.traceback else f".{stop}."
+    if task is None:
+        return f"the job failed:{happened}{text}"
+    times = "once" if attempts == 1 else f"{attempts} times"
+    last = f"the last, {attempt}," if attempts > 1 else str(attempt)
+    return f"{task.phase.name.lower()} task {task} failed {times}; {last}{happened}{text}"
+
+
+def _what_happened(failure: Failure) -> str:
+    match failure.kind:
+        case FailureKind.USER:
+            return f"raised {failure.exception_type}"
+        case FailureKind.CODE:
+            return "could not load the job's functions"
+        case FailureKind.CRASH:
+            return "lost its process"
+        case FailureKind.TIMEOUT:
+            return "exceeded its time limit"
+        case FailureKind.SYSTEM:
+            return "could not be carried out"

@@ -1,0 +1,296 @@
+"""One job on slots of this machine.
+
+Decides: which slot process carries out which attempt, and when another one is started. The scheduler decides the rest:
+to it, this machine is one worker with several slots, whose map outputs lie in one directory that every slot reads.
+"""
+
+from __future__ import annotations
+
+import selectors
+import shutil
+import sys
+import tempfile
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from mincemeat import usercode
+from mincemeat.engines.base import OBSERVE_SECONDS, SCRATCH_PREFIX, Observer
+from mincemeat.engines.blame import job_error, raise_original
+from mincemeat.engines.bookkeeping import Ledger, ResultDrain
+from mincemeat.errors import UserCodeError
+from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase
+from mincemeat.scheduler import events, instructions
+from mincemeat.scheduler.machine import Machine
+from mincemeat.shuffle.store import JobStore
+from mincemeat.slot_channel import Decoder, Header, crash_failure, read_failure, timeout_failure
+from mincemeat.slots import SlotProcess
+
+if TYPE_CHECKING:
+    from mincemeat.sinks.base import Sink
+    from mincemeat.sources.base import Source
+
+_WORKER = "local"
+_READ_BYTES = 256 * 1024
+# An attempt that has waited this long while all slots were busy is worth another interpreter's start.
+_STARVED_SECONDS = 0.02
+
+
+def carry_out(
+    job: Job,
+    source: Source,
+    sink: Sink,
+    observe: Observer | None,
+    *,
+    slots: int,
+    first: SlotProcess,
+    split: int | None,
+) -> None:
+    """Carry out ``job`` on at most ``slots`` slots, of which ``first`` was started by the caller. As ``Engine.run``."""
+    scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX)
+    run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
+    try:
+        run.add_slot(first)
+        run.until_done(observe)
+    except UserCodeError as error:  # the datasource, which runs in this process
+        raise_original(error)
+    finally:
+        run.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Slot:
+    def __init__(self, process: SlotProcess) -> None:
+        self.process = process
+        self.decoder = Decoder()
+        self.is_ready = False
+        self.has_job = False
+        self.attempt: AttemptId | None = None
+        self.deadline: float | None = None
+
+
+class _LocalRun:
+    """One job on local slots: turns messages of slots into events and instructions into messages."""
+
+    def __init__(self, job: Job, ledger: Ledger, source: Source, sink: Sink, scratch: str, slots: int) -> None:
+        self._job = job
+        self._ledger = ledger
+        self._source = source
+        self._slots_max = slots
+        self._store = JobStore(scratch)
+        self._scratch = scratch
+        self._machine = Machine(
+            partitions=job.partitions, max_attempts=job.max_attempts, reduce_task_bytes=job.reduce_task_bytes
+        )
+        self._drain = ResultDrain(sink)
+        self._code: bytes | None = None
+        self._slots: list[_Slot] = []
+        self._waiting: deque[instructions.StartAttempt] = deque()
+        self._starved_since: float | None = None
+        self._selector = selectors.DefaultSelector()
+        self._events: deque[events.Event] = deque()
+        self._finished = False
+
+    def until_done(self, observe: Observer | None) -> None:
+        self._handle(events.WorkerJoined(_WORKER, self._slots_max))
+        observe_at = time.monotonic()
+        while not self._finished:
+            now = time.monotonic()
+            self._dispatch(now)
+            if observe is not None and now >= observe_at:
+                observe(self._ledger.snapshot(self._machine.counts()))
+                observe_at = now + OBSERVE_SECONDS
+            for key, _ in self._selector.select(self._patience(now, observe_at if observe else None)):
+                self._read(key.data)
+            self._end_overdue(time.monotonic())
+            self._drain.drain()
+        self._drain.drain()
+        if observe is not None:
+            observe(self._ledger.snapshot(self._machine.counts()))
+
+    def close(self) -> None:
+        """End every slot, whatever it is doing."""
+        for slot in self._slots:
+            slot.process.kill()
+        self._slots.clear()
+        self._selector.close()
+
+    # -- events in, instructions out ---------------------------------------------------------------------
+
+    def _handle(self, event: events.Event) -> None:
+        """Feed the machine; what an instruction causes at once is fed after it, not inside it."""
+        self._events.append(event)
+        if len(self._events) > 1:
+            return
+        while self._events:
+            for instruction in self._machine.handle(self._events[0], time.monotonic()):
+                self._carry_out(instruction)
+            self._events.popleft()
+
+    def _carry_out(self, instruction: instructions.Instruction) -> None:
+        match instruction:
+            case instructions.ProduceSplit():
+                index = self._ledger.pull()
+                self._handle(events.InputExhausted() if index is None else events.SplitProduced(index))
+            case instructions.StartAttempt():
+                self._waiting.append(instruction)
+            case instructions.CancelAttempt():
+                self._cancel(instruction.attempt)
+            case instructions.DropOutput():
+                self._store.drop(instruction.attempt)
+            case instructions.FailJob():
+                raise job_error(
+                    instruction.failure,
+                    instruction.task,
+                    instruction.attempt,
+                    instruction.attempts,
+                    self._machine.counts(),
+                )
+            case instructions.FinishJob():
+                self._finished = True
+            case _:  # exclusion and expiry do not happen to the only worker
+                pass
+
+    # -- slots -------------------------------------------------------------------------------------------
+
+    def add_slot(self, process: SlotProcess) -> None:
+        """Take over a slot process; from here on ``close`` ends it."""
+        slot = _Slot(process)
+        self._slots.append(slot)
+        self._selector.register(process.channel, selectors.EVENT_READ, slot)
+
+    def _dispatch(self, now: float) -> None:
+        """Hand waiting attempts to idle slots; start further slots, twice as many each time, while some still wait."""
+        for slot in self._slots:
+            if not self._waiting:
+                break
+            if slot.attempt is None:
+                self._start(slot, self._waiting.popleft())
+        if not self._waiting:
+            self._starved_since = None
+        elif not self._slots:
+            self.add_slot(SlotProcess())
+            self._dispatch(now)
+        elif all(slot.is_ready for slot in self._slots) and len(self._slots) < self._slots_max:
+            if self._starved_since is None:
+                self._starved_since = now
+            elif now - self._starved_since >= _STARVED_SECONDS:
+                self._starved_since = None
+                for _ in range(min(len(self._waiting), len(self._slots), self._slots_max - len(self._slots))):
+                    self.add_slot(SlotProcess())
+                self._dispatch(now)
+
+    def _start(self, slot: _Slot, instruction: instructions.StartAttempt) -> None:
+        attempt = slot.attempt = instruction.attempt
+        self._give_job(slot)
+        if self._job.task_timeout_seconds is not None:
+            slot.deadline = time.monotonic() + self._job.task_timeout_seconds
+        if attempt.task.phase is Phase.MAP:
+            slot.process.send({"do": "map", "attempt": str(attempt)}, self._source.payload(attempt.task.index))
+            return
+        partitions = instruction.partitions
+        assert partitions is not None
+        slot.process.send(
+            {
+                "do": "reduce",
+                "attempt": str(attempt),
+                "first": partitions.start,
+                "last": partitions.stop,
+                "spans": [
+                    span
+                    for _, output, _ in self._machine.map_outputs()
+                    for span in self._store.spans(output, partitions)
+                ],
+            }
+        )
+
+    def _give_job(self, slot: _Slot) -> None:
+        if slot.has_job:
+            return
+        if self._code is None:
+            self._code = usercode.pack(self._job.functions)
+        slot.has_job = True
+        slot.process.send(
+            {
+                "do": "job",
+                "store": self._scratch,
+                "partitions": self._job.partitions,
+                "memory_bytes": self._job.memory_bytes,
+                # For what does not travel as source: compiled modules beside the script, names computed at run time.
+                "path": sys.path,
+            },
+            self._code,
+        )
+
+    def _cancel(self, attempt: AttemptId) -> None:
+        for waiting in self._waiting:
+            if waiting.attempt == attempt:
+                self._waiting.remove(waiting)
+                return
+        for slot in self._slots:
+            if slot.attempt == attempt:
+                self._end(slot)
+                return
+
+    def _end(self, slot: _Slot) -> None:
+        self._selector.unregister(slot.process.channel)
+        self._slots.remove(slot)
+        slot.process.kill()
+
+    def _read(self, slot: _Slot) -> None:
+        if slot not in self._slots:
+            return  # ended by a message read just before
+        try:
+            data = slot.process.channel.recv(_READ_BYTES)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            how = slot.process.describe_exit()
+            attempt = slot.attempt
+            self._end(slot)
+            if attempt is not None:
+                self._store.drop(attempt)
+                self._handle(events.AttemptFailed(_WORKER, attempt, crash_failure(how)))
+            return
+        for header, body in slot.decoder.feed(data):
+            self._receive(slot, header, body)
+
+    def _receive(self, slot: _Slot, header: Header, body: bytes) -> None:
+        if header["did"] == "ready":
+            slot.is_ready = True
+            return
+        attempt = AttemptId.parse(header["attempt"])
+        slot.attempt = slot.deadline = None
+        match header["did"]:
+            case "done":
+                self._handle(self._committed(attempt, header["report"]))
+            case "failed":
+                self._handle(events.AttemptFailed(_WORKER, attempt, read_failure(header, body)))
+            case "unreadable":
+                failure = Failure(kind=FailureKind.SYSTEM, message=header["message"])
+                self._handle(events.AttemptFailed(_WORKER, attempt, failure))
+
+    def _committed(self, attempt: AttemptId, report: dict[str, Any]) -> events.Event:
+        if attempt.task.phase is Phase.REDUCE:
+            self._drain.add(attempt.task.index, self._store.path(attempt))
+            return events.AttemptDone(_WORKER, attempt)
+        done = MapReport(**{**report, "partition_bytes": tuple(report["partition_bytes"])})
+        self._ledger.map_done(attempt.task.index, done)
+        return events.AttemptDone(_WORKER, attempt, done.partition_bytes)
+
+    def _end_overdue(self, now: float) -> None:
+        for slot in [slot for slot in self._slots if slot.deadline is not None and now >= slot.deadline]:
+            attempt = slot.attempt
+            assert attempt is not None
+            assert self._job.task_timeout_seconds is not None
+            self._end(slot)
+            self._store.drop(attempt)
+            self._handle(events.AttemptFailed(_WORKER, attempt, timeout_failure(self._job.task_timeout_seconds)))
+
+    def _patience(self, now: float, observe_at: float | None) -> float | None:
+        moments = [slot.deadline for slot in self._slots if slot.deadline is not None]
+        if observe_at is not None:
+            moments.append(observe_at)
+        if self._starved_since is not None:
+            moments.append(self._starved_since + _STARVED_SECONDS)
+        return max(0.0, min(moments) - now) if moments else None
