@@ -132,9 +132,21 @@ PASSWORD_REFUSALS_MAX: Final = 5
 WAIT_SECONDS: Final = 30.0
 RETRY_SECONDS_MIN: Final = 0.1
 RETRY_SECONDS_MAX: Final = 2.0
+# ... and at least so long for one that is there and busy: five hundred workers behind one address all get in.
+BUSY_SECONDS: Final = 60.0
 # Connecting to another worker for its blocks; beyond it the coordinator relays.
 FETCH_CONNECT_SECONDS: Final = 5.0
 DATA_CONNECTIONS_PER_PEER: Final = 4
+# What a coordinator grants a worker: twice the above (what it gets, and what it uploads for others), and as many again
+# that were given up and whose end has not been seen yet.
+CHANNELS_PER_WORKER_MAX: Final = 16
+# Map outputs asked for at once: their names must fit into a frame.
+OUTPUTS_PER_FETCH_MAX: Final = 10_000
+# Messages that wait for a worker which does not read: a few for each of thousands of slots.
+OUTBOX_MESSAGES_MAX: Final = 16_384
+# A pickled exception larger than this stays on the worker; its message, cut to this many characters, travels.
+EXCEPTION_BYTES_MAX: Final = 256 * 2**10
+MESSAGE_CHARS_MAX: Final = 4096
 
 # -- texts -----------------------------------------------------------------------------------------------
 

@@ -187,7 +187,7 @@ HELLO = Hello(
     pid=1,
     slots=1,
     data_port=1,
-    data_fingerprint="00",
+    data_fingerprint="00" * 32,
     incarnation="here:1",
 )
 

@@ -1,7 +1,7 @@
 """Blocks on their way between machines: what a holder sends and what a fetcher keeps.
 
-Decides: the form of a stretch of blocks on the wire, who may fetch, which way a fetch takes. Does not know: grouping,
-scheduling, what a block holds.
+Decides: the form of a stretch of blocks on the wire, and how long a peer may be silent in the middle of one. Does not
+know: who may fetch, which way a fetch takes, what a block holds.
 
 A stretch is, for each map output asked for and in that order, a section: map index and length as ``>IQ``, then the
 blocks of the asked partitions as they lie in the holder's file. The fetcher keeps the stretch as one file and remembers
@@ -10,6 +10,7 @@ where each section's blocks begin.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mincemeat import limits
-from mincemeat.errors import BlockCorrupt, RemoteProtocolError
+from mincemeat.errors import BlockCorrupt, ConnectionFailed, RemoteProtocolError
 from mincemeat.model import AttemptId, Span
 from mincemeat.wire import messages
 
@@ -37,7 +38,7 @@ def decode_attempts(body: bytes) -> list[AttemptId]:
     """Raises: RemoteProtocolError if ``body`` is not a list of attempts."""
     try:
         names = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RemoteProtocolError("the list of map outputs is not JSON") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RemoteProtocolError("the list of map outputs is not a list of names")
@@ -78,6 +79,30 @@ async def send_stretch(connection: Connection, stretch: Stretch) -> None:
     """Answer a Get with ``stretch``."""
     await connection.send(messages.Answer(ok=True, message="", size=stretch.size))
     await connection.send_body(stretch.chunks())
+
+
+async def receive_answer(connection: Connection) -> messages.Answer:
+    """Raises: RemoteProtocolError if the next message is anything else."""
+    answer = await connection.receive()
+    if not isinstance(answer, messages.Answer):
+        raise RemoteProtocolError(f"{type(answer).__name__} came where Answer is due")
+    return answer
+
+
+async def timely(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """``body``, from a peer whose heartbeats do not come here: one that is frozen would else be waited for for ever.
+
+    Raises: ConnectionFailed when nothing has come for a lease.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(limits.LEASE_SECONDS):
+                piece = await anext(body)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise ConnectionFailed(f"the peer fell silent for {limits.LEASE_SECONDS:g} seconds") from None
+        yield piece
 
 
 async def save(body: AsyncIterator[bytes], path: Path, size: int | None = None) -> int:

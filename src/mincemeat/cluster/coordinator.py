@@ -1,43 +1,39 @@
 """The coordinator: joins workers, turns their messages into events and instructions into messages.
 
-Decides: what travels inline and what on a data connection, and what a worker must be to join. The scheduler decides who
-does what; the caller's thread holds the datasource and takes the results. Never unpickles anything: bodies stay bytes.
+Decides: what a worker must be to join, and what is said to it when. The scheduler decides who does what; supply.py
+serves the data connections; the caller's thread holds the datasource and takes the results. Never unpickles anything:
+bodies stay bytes.
 
 ::
 
     caller's thread                     event loop                                   workers
       want_split, want_payload  <---   Coordinator                   <--- control --- Hello, Heartbeat, MapDone, ...
-      post(handle, event)       --->     scheduler.machine           --- control ---> MapStart, ReduceStart, ...
-      reduce_done, job_ended    <---     sessions                    <--- channel --- Get split, Put result, relays
+      post(handle, event)       --->     scheduler.machine, roster   --- control ---> MapStart, ReduceStart, ...
+      reduce_done, job_ended    <---     supply                      <--- channel --- Get split, Put result, relays
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import platform
-import secrets
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from mincemeat import limits
-from mincemeat.cluster.blocks import save
 from mincemeat.cluster.connection import Connection, Listener
-from mincemeat.errors import ConnectionFailed, MincemeatError, ProtocolError, RemoteProtocolError
+from mincemeat.cluster.roster import Roster, WorkerRecord
+from mincemeat.cluster.supply import Supply
+from mincemeat.errors import ConnectionFailed, ProtocolError, RemoteProtocolError
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, TaskId, shorten
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.state import Counts
-from mincemeat.wire import messages, tickets
-from mincemeat.wire.handshake import Role
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from mincemeat.wire import messages
+from mincemeat.wire.handshake import FINGERPRINT_BYTES, Role
 
 log = logging.getLogger("mincemeat")
 
@@ -69,33 +65,6 @@ class JobEnded:
     error: BaseException | None = None
 
 
-@dataclass(eq=False)
-class WorkerRecord:
-    """The coordinator's note about one joined worker."""
-
-    worker: str
-    connection: Connection
-    hello: messages.Hello
-    ticket_key: bytes
-    outbox: asyncio.Queue[messages.Message | None] = field(default_factory=asyncio.Queue)
-
-    def send(self, message: messages.Message) -> None:
-        """Queue ``message``; a writer task sends them in order."""
-        self.outbox.put_nowait(message)
-
-    @property
-    def host(self) -> str:
-        return self.connection.peer[0]
-
-
-class _Relay:
-    """An upload that somebody waits for. Made in the event loop."""
-
-    def __init__(self) -> None:
-        self.arrived: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
-        self.finished = asyncio.Event()
-
-
 class Coordinator:
     """One job's coordinator. Construct it anywhere; everything else happens in its event loop, ``post`` excepted."""
 
@@ -103,7 +72,6 @@ class Coordinator:
         self._job = job
         self._code = code
         self._secret = secret
-        self._scratch = scratch
         self._caller = caller
         self._machine = Machine(
             partitions=job.partitions,
@@ -111,18 +79,14 @@ class Coordinator:
             reduce_task_bytes=job.reduce_task_bytes,
             lease_seconds=limits.LEASE_SECONDS,  # the one that workers are told
         )
-        self._events: deque[events.Event] = deque()
-        self._workers: dict[str, WorkerRecord] = {}
-        self._by_resume_id: dict[bytes, WorkerRecord] = {}
-        self._names: dict[str, int] = {}
-        self._payloads: dict[int, bytes] = {}
-        self._relays: dict[str, _Relay] = {}
-        self._relay_count = 0
-        self._root = secrets.token_bytes(32)
+        self._roster = Roster()
+        self._supply = Supply(
+            job.job_id, code, scratch, machine=self._machine, roster=self._roster, reader=caller, handle=self.handle
+        )
         self._ended = False
-        self._begun = asyncio.Event()
+        self._stop_asked = False
         self._stopped = asyncio.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: Listener | None = None
 
@@ -138,12 +102,9 @@ class Coordinator:
         except RuntimeError:  # closed
             pass
 
-    def begin(self) -> None:
-        """The caller serves its queue now: workers may be taken in."""
-        self.post(self._begun.set)
-        self.post(self.handle, events.Tick())
-
     def stop(self) -> None:
+        """Let ``serve_until_stopped`` return, now or as soon as it begins."""
+        self._stop_asked = True
         self.post(self._stopped.set)
 
     def counts(self) -> Counts:
@@ -154,12 +115,16 @@ class Coordinator:
     async def start(self, host: str, port: int) -> int:
         """Listen; the port. Raises: PortInUse."""
         self._loop = asyncio.get_running_loop()
-        self._listener = Listener(self._secret, self._resume_key, self._on_connection, on_unexpected=self._crashed)
+        self._listener = Listener(
+            self._secret, self._roster.resume_key, self._on_connection, on_unexpected=self.crashed
+        )
         return await self._listener.start(host, port)
 
     async def serve_until_stopped(self) -> None:
         """Tick until ``stop``; then say good-bye, and close everything."""
         assert self._listener is not None
+        if self._stop_asked:  # before there was a loop to be told in
+            self._stopped.set()
         try:
             while not self._stopped.is_set():
                 try:
@@ -167,9 +132,10 @@ class Coordinator:
                 except TimeoutError:
                     self._guarded(self.handle, events.Tick())
         finally:
-            for record in self._workers.values():
+            self._stopped.set()
+            for record in self._roster.everybody():
                 record.send(messages.Bye(reason="the job is over", again=False))
-                record.outbox.put_nowait(None)
+                record.send(None)
             await self._listener.close(_GOODBYE_SECONDS)
             for task in list(self._tasks):
                 task.cancel()
@@ -180,9 +146,10 @@ class Coordinator:
         try:
             function(*arguments)
         except Exception as error:  # noqa: BLE001 - the caller's thread raises it
-            self._crashed(error)
+            self.crashed(error)
 
-    def _crashed(self, error: BaseException) -> None:
+    def crashed(self, error: BaseException) -> None:
+        """A fault of our own, or of our own disk: it ends the job, because no worker would fare better."""
         self._end(JobEnded(error=error))
 
     def _end(self, ended: JobEnded) -> None:
@@ -193,21 +160,15 @@ class Coordinator:
     # -- the machine -------------------------------------------------------------------------------------
 
     def handle(self, event: events.Event) -> None:
-        """Feed the machine; what an instruction causes at once is fed after it, not inside it."""
-        self._events.append(event)
-        if len(self._events) > 1:
+        """Feed the machine and carry out what it says; nothing of that feeds it at once."""
+        if self._stopped.is_set():
             return
-        try:
-            while self._events:
-                for instruction in self._machine.handle(self._events[0], time.monotonic()):
-                    self._carry_out(instruction)
-                self._events.popleft()
-        finally:
-            self._events.clear()
+        for instruction in self._machine.handle(event, time.monotonic()):
+            self._carry_out(instruction)
 
     def split_produced(self, index: int, payload: bytes) -> None:
         """The caller's thread cut a split; its payload is kept until its map task is committed."""
-        self._payloads[index] = payload
+        self._supply.payloads[index] = payload
         self.handle(events.SplitProduced(index))
 
     def _carry_out(self, instruction: instructions.Instruction) -> None:
@@ -215,9 +176,9 @@ class Coordinator:
             case instructions.ProduceSplit():
                 self._caller.want_split()
             case instructions.StartAttempt(worker=worker, attempt=attempt, partitions=None):
-                self._start_map(self._workers[worker], attempt)
+                self._start_map(self._connected(worker), attempt)
             case instructions.StartAttempt(worker=worker, attempt=attempt, partitions=range() as partitions):
-                self._start_reduce(self._workers[worker], attempt, partitions)
+                self._start_reduce(self._connected(worker), attempt, partitions)
             case instructions.CancelAttempt(worker=worker, attempt=attempt):
                 self._tell(worker, messages.AttemptCancel(job=self._job.job_id, attempt=str(attempt)))
             case instructions.DropOutput(worker=worker, attempt=attempt):
@@ -228,29 +189,37 @@ class Coordinator:
                 log.warning("worker %s gets attempts again: %s", worker, reason)
             case instructions.ExpireWorker(worker=worker, reason=reason):
                 log.warning("worker %s is given up: %s", worker, reason)
-                self._workers[worker].connection.abort()
+                self._connected(worker).connection.abort()
             case instructions.FinishJob():
                 self._end(JobEnded())
             case instructions.FailJob():
                 self._end(JobEnded(instruction.failure, instruction.task, instruction.attempt, instruction.attempts))
 
+    def _connected(self, worker: str) -> WorkerRecord:
+        """The record of a worker that the machine counts on: it is told in the same step in which one is removed."""
+        record = self._roster.find(worker)
+        assert record is not None, f"the machine counts on worker {worker}, which is gone"
+        return record
+
     def _tell(self, worker: str, message: messages.Message) -> None:
-        record = self._workers.get(worker)
+        record = self._roster.find(worker)
         if record is not None:
             record.send(message)
 
     def _start_map(self, record: WorkerRecord, attempt: AttemptId) -> None:
         index = attempt.task.index
-        payload = self._payloads.get(index)
-        if payload is None:  # committed once, and its output lost with its worker
+        payload = self._supply.payloads.get(index)
+        if payload is not None:
+            self._send_map(record, attempt, payload)
+            return
 
-            def deliver(payload: bytes) -> None:
-                self._payloads[index] = payload
+        # Committed once, and its output lost with its worker.
+        def deliver(payload: bytes) -> None:
+            if self._machine.is_running(record.worker, attempt):  # still
+                self._supply.payloads[index] = payload
                 self._send_map(record, attempt, payload)
 
-            self._caller.want_payload(index, deliver)
-        else:
-            self._send_map(record, attempt, payload)
+        self._caller.want_payload(index, deliver)
 
     def _send_map(self, record: WorkerRecord, attempt: AttemptId, payload: bytes) -> None:
         record.send(
@@ -263,7 +232,7 @@ class Coordinator:
         )
 
     def _start_reduce(self, record: WorkerRecord, attempt: AttemptId, partitions: range) -> None:
-        inputs = self._reduce_inputs(record)
+        inputs = self._supply.inputs_for(record)
         record.send(
             messages.ReduceStart(
                 job=self._job.job_id,
@@ -275,41 +244,21 @@ class Coordinator:
             )
         )
 
-    def _reduce_inputs(self, fetcher: WorkerRecord) -> bytes:
-        """Where the map outputs lie, in map order, with a ticket for each holder."""
-        holders: dict[str, int] = {}
-        maps: list[tuple[int, int, int]] = []
-        for index, output, worker in self._machine.map_outputs():
-            maps.append((index, output.number, holders.setdefault(worker, len(holders))))
-        described = []
-        for worker in holders:
-            record = self._workers[worker]
-            described.append(
-                {
-                    "worker": worker,
-                    "host": record.host,
-                    "port": record.hello.data_port,
-                    "fingerprint": record.hello.data_fingerprint,
-                    "ticket": tickets.ticket(record.ticket_key, self._job.job_id, fetcher.worker),
-                }
-            )
-        return json.dumps({"holders": described, "maps": maps}, separators=(",", ":")).encode("ascii")
-
     # -- workers -----------------------------------------------------------------------------------------
-
-    def _resume_key(self, resume_id: bytes) -> bytes | None:
-        record = self._by_resume_id.get(resume_id)
-        return None if record is None else record.connection.session.resume_key
 
     async def _on_connection(self, connection: Connection) -> None:
         """Serve one authenticated connection until it ends. The listener closes it afterwards."""
         try:
-            if connection.session.role is Role.CHANNEL:
-                await self._serve_channel(connection)
-            else:
+            if connection.session.role is Role.WORKER:
                 await self._serve_worker(connection)
-        except (ConnectionFailed, ProtocolError) as error:
+            else:
+                record = self._roster.find_resumed(connection.session.resume_id)
+                if record is not None:
+                    await self._supply.serve(record, connection)
+        except (ConnectionFailed, ProtocolError, TimeoutError) as error:
             log.info("connection from %s:%d ended: %s", *connection.peer[:2], error)
+        except OSError as error:  # our own disk
+            self.crashed(error)
 
     async def _serve_worker(self, connection: Connection) -> None:
         hello = await asyncio.wait_for(connection.receive(), limits.HANDSHAKE_SECONDS)
@@ -320,39 +269,32 @@ class Coordinator:
             log.warning("worker %s:%d was refused: %s", *connection.peer[:2], reason)
             await connection.send(messages.Refused(reason=reason))
             return
-        await self._begun.wait()
-        record = self._welcome(connection, hello)
-        writer = self._spawn(self._write(record))
+        record = self._roster.add(connection, hello)
+        log.info("worker %s joined with %d slots (%r)", record.worker, hello.slots, shorten(hello.hostname))
+        self._welcome(record)
+        writer = self._spawn_writer(record)
         reason = "it left"
         try:
             self.handle(events.WorkerJoined(record.worker, hello.slots))
             while True:
                 message = await connection.receive()
                 if isinstance(message, messages.Leaving):
-                    reason = message.reason
+                    reason = f"it said {shorten(message.reason)!r}"
                     break
                 self._receive(record, message)
         except (ConnectionFailed, ProtocolError) as error:
             reason = str(error)
         finally:
             writer.cancel()
-            del self._workers[record.worker]
-            self._by_resume_id.pop(connection.session.resume_id, None)
+            self._roster.remove(record)
             if not self._stopped.is_set():
                 log.info("worker %s left: %s", record.worker, reason)
-                self._guarded(self.handle, events.WorkerLeft(record.worker, reason))
+            self._guarded(self.handle, events.WorkerLeft(record.worker, reason))
 
-    def _welcome(self, connection: Connection, hello: messages.Hello) -> WorkerRecord:
-        address = f"{connection.peer[0]}:{connection.peer[1]}"
-        count = self._names[address] = self._names.get(address, 0) + 1
-        worker = address if count == 1 else f"{address}/{count}"  # a port used again is another worker
-        record = WorkerRecord(worker, connection, hello, tickets.ticket_key(self._root, worker, 0))
-        self._workers[worker] = record
-        self._by_resume_id[connection.session.resume_id] = record
-        log.info("worker %s joined with %d slots (%s)", worker, hello.slots, shorten(hello.hostname))
+    def _welcome(self, record: WorkerRecord) -> None:
         record.send(
             messages.Welcome(
-                worker=worker,
+                worker=record.worker,
                 heartbeat_seconds=limits.HEARTBEAT_SECONDS,
                 lease_seconds=limits.LEASE_SECONDS,
                 ticket_key=record.ticket_key.hex(),
@@ -368,7 +310,12 @@ class Coordinator:
                 body=self._code if len(self._code) <= limits.INLINE_BODY_BYTES else b"",
             )
         )
-        return record
+
+    def _spawn_writer(self, record: WorkerRecord) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._write(record))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _write(self, record: WorkerRecord) -> None:
         try:
@@ -376,6 +323,8 @@ class Coordinator:
                 await record.connection.send(message)
         except ConnectionFailed:
             pass  # the reader sees it, too, and tells the machine
+        except ProtocolError as error:  # a message of ours that cannot be sent would be sent again for ever
+            self.crashed(error)
         finally:
             record.connection.close()
 
@@ -383,7 +332,8 @@ class Coordinator:
         """One control message of a joined worker. Raises: RemoteProtocolError."""
         worker = record.worker
         if isinstance(message, messages.Heartbeat):
-            record.send(messages.Heartbeat())
+            if record.outbox.empty():  # else what waits there is answer enough
+                record.send(messages.Heartbeat())
             self.handle(events.Heartbeat(worker))
             return
         if getattr(message, "job", None) != self._job.job_id:
@@ -409,143 +359,31 @@ class Coordinator:
 
     def _map_done(self, worker: str, message: messages.MapDone) -> None:
         attempt = AttemptId.parse(message.attempt)
-        if len(message.partition_bytes) != self._job.partitions:
-            raise RemoteProtocolError(f"{attempt} has {len(message.partition_bytes)} partitions")
+        sizes = tuple(message.partition_bytes)
+        if attempt.task.phase is not Phase.MAP or len(sizes) != self._job.partitions or min(sizes) < 0:
+            raise RemoteProtocolError(f"what worker {worker} says of {attempt} cannot be")
         report = MapReport(
             records=message.records,
             pairs=message.pairs,
             seconds=message.seconds,
             spills=message.spills,
-            partition_bytes=tuple(message.partition_bytes),
+            partition_bytes=sizes,
         )
         if self._machine.is_running(worker, attempt):
-            self._payloads.pop(attempt.task.index, None)
+            self._supply.payloads.pop(attempt.task.index, None)
             self._caller.map_done(attempt.task.index, report)
-        self.handle(events.AttemptDone(worker, attempt, report.partition_bytes))
+        self.handle(events.AttemptDone(worker, attempt, sizes))
 
     def _reduce_done(self, worker: str, message: messages.ReduceDone) -> None:
         attempt = AttemptId.parse(message.attempt)
         if attempt.task.phase is not Phase.REDUCE:
             raise RemoteProtocolError(f"{attempt} is not a reduce attempt")
-        path = self._result_path(worker, attempt)
         if self._machine.is_running(worker, attempt):
-            if message.body:
-                path.write_bytes(message.body)
-            if not path.exists() or path.stat().st_size != message.output_bytes:
-                raise RemoteProtocolError(f"the output of {attempt} did not arrive whole")
+            path = self._supply.commit_result(worker, attempt, message)
             self._caller.reduce_done(attempt.task.index, path)
         else:
-            path.unlink(missing_ok=True)
+            self._supply.drop_result(worker, attempt)
         self.handle(events.AttemptDone(worker, attempt))
-
-    def _result_path(self, worker: str, attempt: AttemptId) -> Path:
-        name = worker.encode("utf-8").hex()  # a peer's address is no file name
-        return self._scratch / f"{attempt}-{name}.result"
-
-    # -- data connections --------------------------------------------------------------------------------
-
-    async def _serve_channel(self, connection: Connection) -> None:
-        record = self._by_resume_id.get(connection.session.resume_id)
-        if record is None:
-            return
-        while True:
-            message = await connection.receive()
-            match message:
-                case messages.Get():
-                    await self._answer(record, connection, message)
-                case messages.Put(what="result"):
-                    await self._take_result(record, connection, message)
-                case messages.Put(what="relay"):
-                    await self._hand_over(connection, message)
-                case _:
-                    raise RemoteProtocolError(f"a data connection carried {type(message).__name__}")
-
-    async def _answer(self, record: WorkerRecord, connection: Connection, get: messages.Get) -> None:
-        if get.what == "relay":
-            await self._relay(connection, get)
-            return
-        try:
-            size, chunks = self._find(record, get)
-        except MincemeatError as error:
-            await connection.send(messages.Answer(ok=False, message=str(error), size=0))
-            return
-        await connection.send(messages.Answer(ok=True, message="", size=size))
-        await connection.send_body(chunks)
-
-    def _find(self, record: WorkerRecord, get: messages.Get) -> tuple[int, AsyncIterator[bytes]]:
-        """The size (-1: not known before the end) and the bytes of what ``get`` asks for."""
-        if get.what == "code":
-            return len(self._code), _in_chunks(self._code)
-        attempt = AttemptId.parse(get.name)
-        match get.what:
-            case "inputs":
-                inputs = self._reduce_inputs(record)
-                return len(inputs), _in_chunks(inputs)
-            case "split":
-                payload = self._payloads.get(attempt.task.index)
-                if payload is None:
-                    raise MincemeatError(f"{attempt} is not wanted any more")
-                return len(payload), _in_chunks(payload)
-            case "split-data":
-                return -1, _in_thread(self._caller.data_chunks(attempt.task.index))
-        raise RemoteProtocolError(f"a worker asked for {get.what!r}, which is not to be had")
-
-    async def _relay(self, connection: Connection, get: messages.Get) -> None:
-        """Blocks that the fetcher cannot reach: the holder is asked to upload them, and they pass through."""
-        holder = self._workers.get(get.name)
-        if holder is None:
-            await connection.send(messages.Answer(ok=False, message=f"worker {get.name} is gone", size=0))
-            return
-        self._relay_count += 1
-        request = f"relay-{self._relay_count}"
-        relay = self._relays[request] = _Relay()
-        try:
-            holder.send(
-                messages.Serve(
-                    request=request,
-                    job=get.job,
-                    first_partition=get.first_partition,
-                    last_partition=get.last_partition,
-                    body=get.body,
-                )
-            )
-            try:
-                source = await asyncio.wait_for(relay.arrived, limits.LEASE_SECONDS)
-                answer = await source.receive()
-            except (TimeoutError, ConnectionFailed):
-                message = f"worker {get.name} did not send its blocks"
-                await connection.send(messages.Answer(ok=False, message=message, size=0))
-                return
-            await connection.send(answer)
-            if isinstance(answer, messages.Answer) and answer.ok:
-                await connection.send_body(source.receive_body())
-        finally:
-            del self._relays[request]
-            relay.finished.set()
-
-    async def _hand_over(self, connection: Connection, put: messages.Put) -> None:
-        """A holder's upload has arrived: whoever waits for it reads this connection until it is through."""
-        relay = self._relays.get(put.request)
-        if relay is None or relay.arrived.done():
-            raise RemoteProtocolError("an upload came that nobody waits for")
-        relay.arrived.set_result(connection)
-        await relay.finished.wait()
-
-    async def _take_result(self, record: WorkerRecord, connection: Connection, put: messages.Put) -> None:
-        attempt = AttemptId.parse(put.name)
-        path = self._result_path(record.worker, attempt)
-        if put.job == self._job.job_id and self._machine.is_running(record.worker, attempt):
-            await save(connection.receive_body(), path)
-        else:
-            async for _ in connection.receive_body():
-                pass
-        await connection.send(messages.Answer(ok=True, message="", size=0))
-
-    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def unsuitable(hello: messages.Hello) -> str:
@@ -559,7 +397,13 @@ def unsuitable(hello: messages.Hello) -> str:
         )
     if not 1 <= hello.slots <= 4096:
         return f"a worker needs between 1 and 4096 slots, and this one offers {hello.slots}."
+    if not 0 <= hello.data_port < 65536 or not _is_fingerprint(hello.data_fingerprint):
+        return "its data port and certificate are not such that other workers could dial it."
     return ""
+
+
+def _is_fingerprint(text: str) -> bool:
+    return len(text) == 2 * FINGERPRINT_BYTES and set(text) <= set("0123456789abcdef")
 
 
 def read_failure(message: messages.AttemptFailed, worker: str) -> Failure:
@@ -578,16 +422,3 @@ def read_failure(message: messages.AttemptFailed, worker: str) -> Failure:
         worker=worker,
         exception=message.body,
     )
-
-
-async def _in_chunks(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), limits.CHUNK_BYTES):
-        yield data[start : start + limits.CHUNK_BYTES]
-
-
-async def _in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """``chunks``, each read in another thread: the disk must not hold up heartbeats."""
-    loop = asyncio.get_running_loop()
-    iterator = iter(chunks)
-    while (chunk := await loop.run_in_executor(None, next, iterator, b"")) != b"":
-        yield chunk

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mincemeat import limits
-from mincemeat.cluster.blocks import Stretch, decode_attempts, encode_attempts, read_sections, save, send_stretch
+from mincemeat.cluster.blocks import (
+    Stretch,
+    decode_attempts,
+    encode_attempts,
+    read_sections,
+    receive_answer,
+    save,
+    send_stretch,
+    timely,
+)
 from mincemeat.cluster.connection import Connection, PinnedListener, dial, dial_pinned
 from mincemeat.errors import BlockCorrupt, ConnectionFailed, MincemeatError, RemoteProtocolError
 from mincemeat.model import AttemptId, Span
@@ -141,13 +151,17 @@ class Channels:
 
 
 class Fetcher:
-    """Gets blocks of other workers for one reduce attempt after the other."""
+    """Gets blocks of other workers, for any number of reduce attempts at a time."""
 
     def __init__(self, worker: str, server_host: str, channels: Channels) -> None:
         self.worker = worker
         self._server_host = server_host
         self._channels = channels
-        self._idle: dict[str, list[Connection]] = {}
+        self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
+        # A holder gives few places to strangers at one address: a crowd of dialers would push one another out.
+        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(limits.DATA_CONNECTIONS_PER_PEER)
+        )
         self._relayed: set[str] = set()
 
     async def fetch(
@@ -155,7 +169,7 @@ class Fetcher:
     ) -> dict[int, Span]:
         """Save the blocks of ``partitions`` of ``outputs`` at ``path``; where those of each map task lie in it.
 
-        Raises: Unreachable when both ways failed.
+        Raises: Unreachable when both ways failed; OSError when our own disk is at fault.
         """
         request = messages.Get(
             what="blocks",
@@ -167,34 +181,39 @@ class Fetcher:
             fetcher=self.worker,
             body=encode_attempts(outputs),
         )
+        maps = [output.task.index for output in outputs]
         try:
-            if holder.worker not in self._relayed:
-                try:
-                    await self._fetch_directly(holder, request, path)
-                    return read_sections(path)
-                except (ConnectionFailed, TimeoutError) as error:
-                    log.info("worker %s cannot be reached directly (%s); the server relays", holder.worker, error)
-                    self._relayed.add(holder.worker)  # a firewall does not go away within a job
-            await self._channels.get(replace(request, what="relay", ticket=""), path)
-            return read_sections(path)
-        except (MincemeatError, OSError) as error:
-            raise Unreachable(
-                str(error), holder=holder.worker, maps=[output.task.index for output in outputs]
-            ) from error
+            if not await self._fetch_directly(holder, request, path):
+                await self._channels.get(replace(request, what="relay", ticket=""), path)
+            spans = read_sections(path)
+            if spans.keys() != set(maps):
+                raise RemoteProtocolError(f"worker {holder.worker} sent other map outputs than it was asked for")
+        except MincemeatError as error:
+            raise Unreachable(str(error), holder=holder.worker, maps=maps) from error
+        return spans
 
-    async def _fetch_directly(self, holder: Holder, request: messages.Get, path: Path) -> None:
-        idle = self._idle.setdefault(holder.worker, [])
-        connection = idle.pop() if idle else await self._dial(holder)
-        try:
-            await connection.send(request)
-            answer = await receive_answer(connection)
-            if not answer.ok:
-                raise MincemeatError(answer.message)
-            await save(connection.receive_body(), path, answer.size)
-        except BaseException:
-            connection.abort()
-            raise
-        idle.append(connection)
+    async def _fetch_directly(self, holder: Holder, request: messages.Get, path: Path) -> bool:
+        """Whether it could be done. Raises: MincemeatError when the holder can be reached and does not have them."""
+        if holder.worker in self._relayed:
+            return False
+        async with self._places[holder.worker]:
+            try:
+                idle = self._idle[holder.worker]
+                connection = idle.pop() if idle else await self._dial(holder)
+            except MincemeatError as error:  # whatever it is that answers there, the server knows a way
+                log.info("worker %s cannot be reached directly (%s); the server relays", holder.worker, error)
+                self._relayed.add(holder.worker)  # a firewall does not go away within a job
+                return False
+            try:
+                await _transfer(connection, request, path)
+            except BaseException as error:
+                connection.abort()
+                if not isinstance(error, ConnectionFailed):
+                    raise
+                log.info("a fetch from worker %s broke off (%s); the server relays it", holder.worker, error)
+                return False
+            idle.append(connection)
+        return True
 
     async def _dial(self, holder: Holder) -> Connection:
         host = holder.host
@@ -211,12 +230,16 @@ class Fetcher:
         self._idle.clear()
 
 
-async def receive_answer(connection: Connection) -> messages.Answer:
-    """Raises: RemoteProtocolError if the next message is anything else."""
-    answer = await connection.receive()
-    if not isinstance(answer, messages.Answer):
-        raise RemoteProtocolError(f"{type(answer).__name__} came where Answer is due")
-    return answer
+async def _transfer(connection: Connection, request: messages.Get, path: Path) -> None:
+    try:
+        async with asyncio.timeout(limits.LEASE_SECONDS):
+            await connection.send(request)
+            answer = await receive_answer(connection)
+    except TimeoutError:
+        raise ConnectionFailed(f"no answer within {limits.LEASE_SECONDS:g} seconds") from None
+    if not answer.ok:
+        raise MincemeatError(answer.message)
+    await save(timely(connection.receive_body()), path, answer.size)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,18 +1,23 @@
 """Workers that a server starts beside itself, on its own machine.
 
-Decides: how they are started, told the password (through a pipe, never on a command line) and ended.
+Decides: how they are started, told the password (through a pipe, never on a command line) and ended. Does not know:
+whether they are needed still.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
+from mincemeat import limits
 from mincemeat.slots import error_output
 
-# As long as a worker may need to hear the good-bye and remove its files.
+# As long as a worker that was told to end may need to end its slots and remove its files.
 _GRACE_SECONDS = 3.0
 
 _BOOTSTRAP = "import sys; sys.path.insert(0, {root!r}); from mincemeat.cluster.local import main; main()"
@@ -37,14 +42,27 @@ class LocalWorkers:
             )
             self._processes.append(process)
             assert process.stdin is not None
-            process.stdin.write(introduction)
-            process.stdin.close()
+            try:
+                with process.stdin as pipe:
+                    pipe.write(introduction)
+            except OSError:
+                pass  # it has ended already, which describe_end tells
+
+    def describe_end(self) -> str:
+        """How they ended if all of them have, in words; "" while one runs, and if there is none."""
+        codes = [process.poll() for process in self._processes]
+        if not codes or None in codes:
+            return ""
+        return f"all {len(codes)} local workers have ended, with the exit codes {', '.join(map(str, codes))}"
 
     def stop(self) -> None:
-        """Wait a little for the workers to leave by themselves, then end them."""
+        """End them: politely, so that they remove their files, and after a while without asking."""
+        for process in self._processes:
+            process.terminate()
+        deadline = time.monotonic() + _GRACE_SECONDS
         for process in self._processes:
             try:
-                process.wait(timeout=_GRACE_SECONDS)
+                process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -53,12 +71,22 @@ class LocalWorkers:
 
 def main() -> None:
     """The entry point of a local worker: joins the server that its standard input introduces."""
+    # Before anything else is imported: SIGTERM means what Ctrl-C means, also where a shell had it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        _join(json.load(sys.stdin))
+    except KeyboardInterrupt:
+        pass
+
+
+def _join(introduction: dict[str, Any]) -> None:
     from mincemeat.cluster.worker import serve
     from mincemeat.errors import MincemeatError
 
-    introduction = json.load(sys.stdin)
+    secret = bytes.fromhex(introduction["secret"])
     try:
-        secret = bytes.fromhex(introduction["secret"])
-        serve(introduction["host"], introduction["port"], secret, slots=1, wait_seconds=0)
+        # The server is there; when many start at once, some of them have to try again.
+        serve(introduction["host"], introduction["port"], secret, slots=1, wait_seconds=limits.LEASE_SECONDS)
     except MincemeatError as error:
         sys.exit(f"mincemeat: local worker: {error}")

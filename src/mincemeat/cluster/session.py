@@ -15,13 +15,13 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from mincemeat import limits
 from mincemeat.cluster.async_slots import AsyncSlot, SlotDied, SlotPool
-from mincemeat.cluster.blocks import read_span
+from mincemeat.cluster.blocks import read_span, receive_answer
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.fetching import (
     Channels,
@@ -30,16 +30,25 @@ from mincemeat.cluster.fetching import (
     HolderServer,
     Unreachable,
     answer_with_blocks,
-    receive_answer,
 )
-from mincemeat.errors import ConnectionFailed, JoinRefused, MincemeatError, ProtocolError, RemoteProtocolError
+from mincemeat.errors import (
+    BlockCorrupt,
+    ConnectionFailed,
+    JoinRefused,
+    MincemeatError,
+    PortInUse,
+    RemoteProtocolError,
+)
 from mincemeat.limits import VERSION
-from mincemeat.model import AttemptId, Failure, FailureKind, Phase, Span, TaskId
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, Span, TaskId, shorten
 from mincemeat.shuffle.store import JobStore
-from mincemeat.slots import Header, crash_failure, read_failure, timeout_failure
+from mincemeat.slot_channel import Header, crash_failure, read_failure, timeout_failure
 from mincemeat.wire import messages
 
 log = logging.getLogger("mincemeat")
+
+# A worker that is stopped says so if that takes no longer.
+_LEAVING_SECONDS = 1.0
 
 
 class WorkerSession:
@@ -56,10 +65,13 @@ class WorkerSession:
         self._store = JobStore(scratch / "blocks")
         self._holder = HolderServer()
         self._channels = Channels(server, connection)
+        # Not the same: blocks that go out for others would wait behind blocks that come in, and those for these.
+        self._uploads = Channels(server, connection)
         self._pool = SlotPool(slots)
         self._fetcher: Fetcher | None = None
         self._job: messages.JobStart | None = None
         self._code = b""
+        self._has_code = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticket_key = b""
@@ -68,22 +80,37 @@ class WorkerSession:
         """Work until the server says good-bye.
 
         Raises: ConnectionFailed when the server is lost; JoinRefused; ProtocolError. Nothing is left running.
+        Cancelled: it tells the server that it leaves, so that nobody waits for the lease to end.
         """
         try:
             welcome = await self._join()
             self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels)
-            self._spawn(self._beat(welcome))
+            self._spawn(self._beat, welcome)
             while True:
                 message = await self._connection.receive()
                 if isinstance(message, messages.Bye):
                     log.info("the server says good-bye: %s", message.reason)
                     return
-                await self._handle(message)
+                self._handle(message)
+        except asyncio.CancelledError:
+            await self._say_leaving()
+            raise
         finally:
             await self._close()
 
+    async def _say_leaving(self) -> None:
+        try:
+            async with asyncio.timeout(_LEAVING_SECONDS):
+                await self._connection.send(messages.Leaving(reason="it was stopped"))
+        except (ConnectionFailed, TimeoutError):
+            pass  # the server will see for itself
+
     async def _join(self) -> messages.Welcome:
-        port = await self._holder.start(self._connection.local[0])
+        try:
+            port = await self._holder.start(self._connection.local[0])
+        except PortInUse as error:
+            log.info("no other worker will reach this one, so the server relays: %s", error)
+            port = 0
         await self._connection.send(
             messages.Hello(
                 python=".".join(platform.python_version_tuple()[:2]),
@@ -98,7 +125,11 @@ class WorkerSession:
                 incarnation=self._incarnation,
             )
         )
-        answer = await self._connection.receive()
+        try:
+            async with asyncio.timeout(limits.HANDSHAKE_SECONDS):
+                answer = await self._connection.receive()
+        except TimeoutError:
+            raise ConnectionFailed(f"no welcome within {limits.HANDSHAKE_SECONDS:g} seconds") from None
         if isinstance(answer, messages.Refused):
             raise JoinRefused(f"the server does not take this worker: {answer.reason}")
         if isinstance(answer, messages.Bye):
@@ -110,47 +141,54 @@ class WorkerSession:
 
     async def _beat(self, welcome: messages.Welcome) -> None:
         """Show signs of life, and watch for the server's: it answers each heartbeat."""
-        while True:
-            await self._connection.send(messages.Heartbeat())
+        while time.monotonic() - self._connection.last_received <= welcome.lease_seconds:
+            try:
+                async with asyncio.timeout(welcome.heartbeat_seconds):
+                    await self._connection.send(messages.Heartbeat())
+            except TimeoutError:
+                continue  # the server does not read: it may be frozen
             await asyncio.sleep(welcome.heartbeat_seconds)
-            if time.monotonic() - self._connection.last_received > welcome.lease_seconds:
-                log.warning("the server has been silent for %g seconds", welcome.lease_seconds)
-                self._connection.abort()
-                return
+        log.warning("the server has been silent for %g seconds", welcome.lease_seconds)
+        self._connection.abort()
 
-    async def _handle(self, message: messages.Message) -> None:
+    def _handle(self, message: messages.Message) -> None:
         match message:
             case messages.Heartbeat():
                 pass
             case messages.JobStart():
-                await self._begin(message)
+                self._spawn(self._begin, message)
             case messages.MapStart() | messages.ReduceStart():
-                self._running[message.attempt] = self._spawn(self._attempt(message))
+                AttemptId.parse(message.attempt)  # it becomes a file's name
+                task = self._spawn(self._attempt, message)
+                self._running[message.attempt] = task
+                task.add_done_callback(lambda _: self._running.pop(message.attempt, None))
             case messages.AttemptCancel():
-                task = self._running.get(message.attempt)
-                if task is not None:
-                    task.cancel()
+                running = self._running.get(message.attempt)
+                if running is not None:
+                    running.cancel()
             case messages.DropOutputs():
                 for name in message.attempts:
                     self._store.drop(AttemptId.parse(name))
             case messages.Serve():
-                self._spawn(self._upload_blocks(message))
+                self._spawn(self._upload_blocks, message)
             case _:
                 raise RemoteProtocolError(f"{type(message).__name__} is not a message to a worker")
 
     async def _begin(self, job: messages.JobStart) -> None:
-        code = job.body
-        if len(code) != job.code_bytes:
+        self._job = job
+        self._holder.admit(self._ticket_key, job.job, self._store)
+        self._code = job.body
+        if len(self._code) != job.code_bytes:
             path = self._scratch / "code"
             await self._channels.get(get("code", job.job), path)
-            code = path.read_bytes()
-        self._job, self._code = job, code
-        self._holder.admit(self._ticket_key, job.job, self._store)
+            self._code = path.read_bytes()
+        self._has_code.set()
 
     # -- attempts ----------------------------------------------------------------------------------------
 
     async def _attempt(self, start: messages.MapStart | messages.ReduceStart) -> None:
         """Carry out one attempt and tell the server how it went. Cancelled: end it, tell nothing."""
+        await self._has_code.wait()
         job = self._job
         if job is None or start.job != job.job:
             raise RemoteProtocolError(f"{start.attempt} came before its job")
@@ -171,8 +209,6 @@ class WorkerSession:
         except (MincemeatError, OSError) as error:
             failure = Failure(FailureKind.SYSTEM, str(error), exception_type=type(error).__name__)
             reply = told(job.job, start.attempt, failure)
-        finally:
-            self._running.pop(start.attempt, None)
         await self._connection.send(reply)
 
     async def _map(self, job: messages.JobStart, start: messages.MapStart) -> messages.Message:
@@ -189,6 +225,8 @@ class WorkerSession:
                 reply, body = await self._in_slot(job, header, b"")
         finally:
             payload.unlink(missing_ok=True)
+        if reply["did"] == "unreadable":  # not even with its data
+            raise MincemeatError(reply["message"])
         if reply["did"] != "done":
             return told(job.job, start.attempt, read_failure(reply, body))
         report = reply["report"]
@@ -291,9 +329,11 @@ class WorkerSession:
 
         async def find(holder: Holder, outputs: list[AttemptId], path: Path) -> None:
             if holder.worker == fetcher.worker:
-                found.update({output.task.index: self._store.spans(output, partitions) for output in outputs})
-            else:
-                sections = await fetcher.fetch(job, holder, outputs, partitions, path)
+                found.update(self._own_spans(holder, outputs, partitions))
+                return
+            for start in range(0, len(outputs), limits.OUTPUTS_PER_FETCH_MAX):
+                batch = outputs[start : start + limits.OUTPUTS_PER_FETCH_MAX]
+                sections = await fetcher.fetch(job, holder, batch, partitions, path.with_suffix(f".{start}"))
                 found.update({index: [span] for index, span in sections.items()})
 
         results = await asyncio.gather(
@@ -305,25 +345,40 @@ class WorkerSession:
                 raise result
         return [span for index, _, _ in inputs["maps"] for span in found[index]]
 
+    def _own_spans(self, holder: Holder, outputs: list[AttemptId], partitions: range) -> dict[int, list[Span]]:
+        try:
+            return {output.task.index: self._store.spans(output, partitions) for output in outputs}
+        except (OSError, BlockCorrupt) as error:  # no fetcher would fare better: they have to be made again
+            maps = [output.task.index for output in outputs]
+            raise Unreachable(str(error), holder=holder.worker, maps=maps) from error
+
     async def _upload_blocks(self, serve: messages.Serve) -> None:
-        """Send blocks to the coordinator, for a fetcher that cannot reach this worker."""
-        async with self._channels.channel() as connection:
-            await connection.send(messages.Put(what="relay", job=serve.job, name="", request=serve.request))
-            await answer_with_blocks(connection, self._store, serve.body, serve.first_partition, serve.last_partition)
+        """Send blocks to the coordinator, for a fetcher that cannot reach this worker.
+
+        Whatever goes wrong is the fetcher's to notice: it may be gone, or have sent nonsense.
+        """
+        try:
+            async with self._uploads.channel() as connection:
+                await connection.send(messages.Put(what="relay", job=serve.job, name="", request=serve.request))
+                await answer_with_blocks(
+                    connection, self._store, serve.body, serve.first_partition, serve.last_partition
+                )
+        except (MincemeatError, OSError) as error:
+            log.info("blocks could not be sent by way of the server: %s", error)
 
     # -- tasks -------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._watch(work))
+    def _spawn(self, work: Callable[[Any], Awaitable[None]], argument: object) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._watch(work, argument))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _watch(self, work: Callable[[Any], Awaitable[None]], argument: object) -> None:
         """Whatever goes wrong beside the main loop ends the session there: a silent worker would be worse."""
         try:
-            await work
-        except (ConnectionFailed, ProtocolError) as error:
+            await work(argument)
+        except MincemeatError as error:
             log.info("the connection to the server is given up: %s", error)
             self._connection.abort()
         except Exception:
@@ -338,6 +393,7 @@ class WorkerSession:
         if self._fetcher is not None:
             self._fetcher.close()
         self._channels.close()
+        self._uploads.close()
         await self._holder.close()
         self._connection.close()
 
@@ -348,15 +404,15 @@ def get(what: str, job: str, name: str = "") -> messages.Get:
 
 
 def told(job: str, attempt: str, failure: Failure) -> messages.AttemptFailed:
-    """``failure`` as the message that tells it."""
+    """``failure`` as the message that tells it, cut so that it fits into a frame."""
     return messages.AttemptFailed(
         job=job,
         attempt=attempt,
         kind=failure.kind.value,
-        message=failure.message,
+        message=shorten(failure.message, limits.MESSAGE_CHARS_MAX),
         function=failure.function,
-        key=failure.key,
-        exception_type=failure.exception_type,
-        traceback=failure.traceback,
-        body=failure.exception,
+        key=shorten(failure.key),
+        exception_type=shorten(failure.exception_type),
+        traceback=shorten(failure.traceback, limits.TRACEBACK_CHARS_MAX),
+        body=failure.exception if len(failure.exception) <= limits.EXCEPTION_BYTES_MAX else b"",
     )

@@ -43,7 +43,8 @@ def serve(
         forever: serve job after job, and never stop trying.
         tell: gets the few sentences a person at this worker's terminal should read; default: the log.
 
-    Raises: ConnectionFailed, AuthenticationError, JoinRefused, RemoteProtocolError (not a mincemeat server).
+    Raises: ConnectionFailed, AuthenticationError, JoinRefused, ServerBusy (for a minute), RemoteProtocolError (not a
+    mincemeat server).
     """
     secret = normalise_password(password)
     worker = _Worker(host, port, secret, slots, float("inf") if forever else wait_seconds, forever, tell or log.info)
@@ -56,7 +57,12 @@ def serve(
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as threads:
-        threads.submit(asyncio.run, worker.serve()).result()
+        working = threads.submit(asyncio.run, worker.serve())
+        try:
+            working.result()
+        except BaseException:  # Ctrl-C comes here and not there
+            worker.stop()
+            raise
 
 
 class _Worker:
@@ -76,9 +82,24 @@ class _Worker:
         self._forever = forever
         self._tell = tell
         self._incarnation = f"{socket.gethostname()}:{os.getpid()}"
+        self._is_stopped = False
+        self._serving: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+
+    def stop(self) -> None:
+        """Let ``serve``, which runs in another thread, be cancelled."""
+        self._is_stopped = True
+        if self._serving is not None:
+            loop, task = self._serving
+            try:
+                loop.call_soon_threadsafe(task.cancel)
+            except RuntimeError:  # it has ended already
+                pass
 
     async def serve(self) -> None:
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving = asyncio.get_running_loop(), task
+        while not self._is_stopped:
             connection = await self._join()
             scratch = Path(tempfile.mkdtemp(prefix="mincemeat-"))
             session = WorkerSession(connection, (self._host, self._port), scratch, self._slots, self._incarnation)
@@ -96,7 +117,7 @@ class _Worker:
 
     async def _join(self) -> Connection:
         """Dial until the password is proven. Waits and tries again when the server is not there or busy."""
-        deadline = time.monotonic() + self._wait_seconds
+        started = time.monotonic()
         pause = limits.RETRY_SECONDS_MIN
         refusals = 0
         told = False
@@ -107,10 +128,9 @@ class _Worker:
                 refusals += 1
                 if refusals >= limits.PASSWORD_REFUSALS_MAX:
                     raise
-            except ServerBusy:
-                deadline = max(deadline, time.monotonic() + limits.LEASE_SECONDS)
-            except ConnectionFailed as error:
-                if time.monotonic() >= deadline:
+            except (ConnectionFailed, ServerBusy) as error:
+                least = limits.BUSY_SECONDS if isinstance(error, ServerBusy) else 0.0
+                if time.monotonic() - started >= max(self._wait_seconds, least):
                     raise
                 if not told:
                     self._tell(f"{error}; trying again {self._patience()}")

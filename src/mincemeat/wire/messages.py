@@ -180,13 +180,6 @@ class DropOutputs(Message):
 
 
 @dataclass(frozen=True)
-class JobEnd(Message):
-    """The job is over: drop everything of it."""
-
-    job: str
-
-
-@dataclass(frozen=True)
 class Serve(Message):
     """Upload blocks for a relay, answering `request`. The body lists the map attempts, as JSON."""
 
@@ -274,9 +267,8 @@ KINDS: dict[int, type[Message]] = {
     36: ReduceStart,
     37: AttemptCancel,
     38: DropOutputs,
-    39: JobEnd,
-    40: Serve,
-    41: Bye,
+    39: Serve,
+    40: Bye,
     64: Get,
     65: Put,
     66: Answer,

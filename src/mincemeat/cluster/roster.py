@@ -1,0 +1,87 @@
+"""Who has joined: one record for each worker, found by its name and by its resume key.
+
+Decides: what a worker is called, and how much may wait for one that does not read. Does not know: attempts, jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass, field
+
+from mincemeat import limits
+from mincemeat.cluster.connection import Connection
+from mincemeat.wire import messages, tickets
+
+log = logging.getLogger("mincemeat")
+
+
+@dataclass(eq=False)
+class WorkerRecord:
+    """The coordinator's note about one joined worker.
+
+    ``outbox`` is emptied in order by a writer task, up to ``None``. ``channels`` are its data connections; ``relays``
+    admits as many uploads at a time as the worker carries out at once.
+    """
+
+    worker: str
+    connection: Connection
+    hello: messages.Hello
+    ticket_key: bytes
+    outbox: asyncio.Queue[messages.Message | None] = field(
+        default_factory=lambda: asyncio.Queue(limits.OUTBOX_MESSAGES_MAX)
+    )
+    channels: set[Connection] = field(default_factory=set)
+    relays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(limits.DATA_CONNECTIONS_PER_PEER))
+
+    def send(self, message: messages.Message | None) -> None:
+        """Queue ``message``. Threat: a worker that asks and never reads must not fill our memory: it is cut off."""
+        try:
+            self.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            log.warning("worker %s does not read what it is sent and is cut off", self.worker)
+            self.connection.abort()
+
+    @property
+    def host(self) -> str:
+        return self.connection.peer[0]
+
+
+class Roster:
+    """The workers that are connected now."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, WorkerRecord] = {}
+        self._by_resume_id: dict[bytes, WorkerRecord] = {}
+        self._times_joined: dict[str, int] = {}
+        self._root = secrets.token_bytes(32)
+
+    def add(self, connection: Connection, hello: messages.Hello) -> WorkerRecord:
+        address = f"{connection.peer[0]}:{connection.peer[1]}"
+        count = self._times_joined[address] = self._times_joined.get(address, 0) + 1
+        worker = address if count == 1 else f"{address}/{count}"  # a port used again is another worker
+        record = WorkerRecord(worker, connection, hello, tickets.ticket_key(self._root, worker, 0))
+        self._records[worker] = record
+        self._by_resume_id[connection.session.resume_id] = record
+        return record
+
+    def remove(self, record: WorkerRecord) -> None:
+        """It has left: so have its data connections, though a worker that is frozen would hold them open for ever."""
+        del self._records[record.worker]
+        self._by_resume_id.pop(record.connection.session.resume_id, None)
+        for channel in record.channels:
+            channel.abort()
+
+    def everybody(self) -> list[WorkerRecord]:
+        return list(self._records.values())
+
+    def find(self, worker: str) -> WorkerRecord | None:
+        return self._records.get(worker)
+
+    def find_resumed(self, resume_id: bytes) -> WorkerRecord | None:
+        return self._by_resume_id.get(resume_id)
+
+    def resume_key(self, resume_id: bytes) -> bytes | None:
+        record = self._by_resume_id.get(resume_id)
+        return None if record is None else record.connection.session.resume_key
