@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from fractions import Fraction
 from typing import IO, Any, TextIO
@@ -28,7 +28,8 @@ class TableSink(Sink):
     """Prints a table of the first results on ``stream``.
 
     Shape: two columns in the order of writing; a column of numbers is right-aligned. Cells are cut so that a row fits
-    ``width`` columns. At most ``rows_max`` rows (None: all), then a line that says how many more there are.
+    ``width`` columns: a result at its end, a key in its middle, because what tells paths and addresses apart is last.
+    At most ``rows_max`` rows (None: all), then a line that says how many more there are.
     Memory: the rows that are printed.
     """
 
@@ -67,6 +68,7 @@ class TableSink(Sink):
         left, right = _fit(*wanted, width=self._width)
         rows.insert(1, ("-" * left, "-" * right))
         for key, value in rows:
+            key, value = _shorten(key, left, _cut_middle), _shorten(value, right, _cut)
             row = _align(key, left, self._numeric[0]) + _GAP + _align(value, right, self._numeric[1])
             yield row.rstrip() + "\n"
         if self._more:
@@ -148,9 +150,11 @@ def _fit(key: int, value: int, *, width: int) -> tuple[int, int]:
     return key, value
 
 
+def _shorten(text: str, columns: int, cut: Callable[[str, int], str]) -> str:
+    return text if _columns(text) <= columns else cut(text, columns - len(_ELLIPSIS))
+
+
 def _align(text: str, columns: int, to_the_right: bool) -> str:
-    if _columns(text) > columns:
-        text = _cut(text, columns - len(_ELLIPSIS)) + _ELLIPSIS
     blank = " " * (columns - _columns(text))
     return blank + text if to_the_right else text + blank
 
@@ -160,6 +164,15 @@ def _columns(text: str) -> int:
 
 
 def _cut(text: str, columns: int) -> str:
+    return _beginning(text, columns) + _ELLIPSIS
+
+
+def _cut_middle(text: str, columns: int) -> str:
+    end = _beginning(text[::-1], columns - columns // 2)[::-1]
+    return _beginning(text, columns // 2) + _ELLIPSIS + end
+
+
+def _beginning(text: str, columns: int) -> str:
     if text.isascii():
         return text[:columns]
     ends = itertools.accumulate(map(_char_columns, text))
