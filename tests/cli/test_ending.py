@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import logging
 import signal
 import threading
 from argparse import Namespace
@@ -167,6 +169,16 @@ def test_v_and_big_v_choose_the_log_level(
     monkeypatch.setattr("logging.basicConfig", lambda **options: chosen.append(options["level"]))
     start_logging(Namespace(verbose=verbose, loud=loud))
     assert chosen == [level]
+
+
+def test_the_log_goes_to_standard_error_as_it_is_at_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler kept the stream it was made with, and its lines landed behind the progress line."""
+    monkeypatch.setattr("logging.root", logging.RootLogger(logging.WARNING))
+    start_logging(Namespace(verbose=True, loud=False))
+    later = io.StringIO()
+    monkeypatch.setattr("sys.stderr", later)
+    logging.root.info("worker w left")
+    assert later.getvalue().endswith("INFO root: worker w left\n")
 
 
 def test_without_them_logging_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

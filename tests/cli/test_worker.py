@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ class FakeServe:
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, str, dict[str, Any]]] = []
         self.error: BaseException | None = None
+        self.tell: Callable[[str], None] = lambda _: None
 
     def __call__(self, server: str, port: int, password: str, **options: Any) -> None:
+        self.tell = options.pop("tell")
         self.calls.append((server, port, password, options))
         if self.error is not None:
             raise self.error
@@ -72,6 +75,13 @@ def test_a_server_that_refuses_or_is_not_there_is_one_sentence_and_1(
     serve.error = kind("not today")
     assert main(["-p", "x"]) == 1
     assert capsys.readouterr() == ("", "mincemeat: not today\n")
+
+
+def test_a_worker_that_has_to_wait_says_so_without_v(serve: FakeServe, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker started before its server looked as if it hung: the sentence went to a log that nobody had asked for."""
+    assert main(["-p", "x"]) == 0
+    serve.tell("nobody there; trying again for 30 seconds")
+    assert capsys.readouterr().err == "mincemeat: nobody there; trying again for 30 seconds\n"
 
 
 def test_ctrl_c_ends_a_worker_with_130(serve: FakeServe, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ def carry_out(command: Callable[[], None], *, loud: bool = False) -> int:
             if loud:
                 traceback.print_exc()
             number = received[0] if received else signal.SIGINT
-            _say("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}")
+            say("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}")
             return 128 + number
         except (MincemeatError, OSError) as error:
             _tell(error, loud)
@@ -53,8 +53,15 @@ def start_logging(options: Namespace) -> None:
     if options.verbose or options.loud:
         import logging
 
+        class ToStandardError(logging.Handler):
+            """To whatever standard error is at the moment: the progress line stands in for it while one is drawn."""
+
+            def emit(self, record: logging.LogRecord) -> None:
+                sys.stderr.write(self.format(record) + "\n")
+
         level = logging.DEBUG if options.loud else logging.INFO
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(level=level, format=form, handlers=[ToStandardError()])
 
 
 @contextmanager
@@ -93,11 +100,11 @@ def _tell(error: Exception, loud: bool) -> None:
     if isinstance(story, JobFailed):
         if not loud:
             sys.stderr.write(_user_traceback(error, story))
-        _say(str(story).partition(_TRACEBACK_HEADING)[0])
+        say(str(story).partition(_TRACEBACK_HEADING)[0])
     elif isinstance(error, OSError) and not isinstance(error, MincemeatError) and error.strerror:
-        _say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     else:
-        _say(str(error) or type(error).__name__)
+        say(str(error) or type(error).__name__)
 
 
 def _user_traceback(error: Exception, story: JobFailed) -> str:
@@ -121,5 +128,6 @@ def _format_user_frames(original: BaseException) -> str:
     return "".join(lines)
 
 
-def _say(sentence: str) -> None:
+def say(sentence: str) -> None:
+    """Write ``sentence`` for the person at this terminal."""
     sys.stderr.write(f"mincemeat: {sentence}\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from mincemeat.cli.ending import start_logging
+from mincemeat.cli.ending import say, start_logging
 from mincemeat.cli.password import ask_password, given_password
 from mincemeat.engines.processes import available_cores
 
@@ -31,4 +31,5 @@ def join_server(options: Namespace) -> None:
         slots=options.slots or available_cores(),
         wait_seconds=options.wait,
         forever=options.forever,
+        tell=say,
     )
