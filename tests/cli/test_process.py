@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -96,11 +97,13 @@ def test_a_signal_ends_a_running_job_and_its_children(
     job = tmp_path / "job.py"
     job.write_text(ENDLESS, "utf-8")
     told = tmp_path / "pid"
-    os.mkfifo(told)  # opening it waits for the attempt to be in the user's function
+    os.mkfifo(told)
+    reading = os.open(told, os.O_RDONLY | os.O_NONBLOCK)  # to wait for a writer here would be to wait for a dead one
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     process = start("run", "--workers", "1", job, told, temporary=scratch)
-    with told.open() as line:
+    with open(reading, encoding="ascii") as line:
+        select.select([line], [], [], 30)  # until the attempt is in the user's function
         child = int(line.read())
     process.send_signal(number)
     output, errors = process.communicate(timeout=30)
