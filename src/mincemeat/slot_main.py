@@ -35,15 +35,14 @@ def main(channel_fd: int | None) -> None:
             stream.reconfigure(line_buffering=True)
     slot = Slot()
     _import_what_every_job_needs()
-    channel.sendall(encode({"did": "ready"}))
-    while True:
-        try:
-            header, body = receive(channel)
-        except (EOFError, OSError):
-            return
-        reply = slot.handle(header, body)
-        if reply is not None:
-            channel.sendall(reply)
+    try:
+        channel.sendall(encode({"did": "ready"}))
+        while True:
+            reply = slot.handle(*receive(channel))
+            if reply is not None:
+                channel.sendall(reply)
+    except (EOFError, OSError):  # the parent is gone: what user code raises does not come here
+        return
 
 
 class Slot:
@@ -146,6 +145,8 @@ def _open_channel(channel_fd: int | None) -> socket.socket:
     if sys.platform == "win32":
         return socket.fromshare(sys.stdin.buffer.read())
     assert channel_fd is not None
+    # A process that user code forks must not hold the channel: our own end would go unnoticed as long as it lives.
+    os.register_at_fork(after_in_child=lambda: os.close(channel_fd))
     return socket.socket(fileno=channel_fd)
 
 

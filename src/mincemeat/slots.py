@@ -64,6 +64,7 @@ class SlotProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             return "closed its channel without ending"
+        _kill_group(self._process)  # what user code started goes with it
         if code >= 0:
             return f"exited with code {code}"
         try:
@@ -76,7 +77,7 @@ class SlotProcess:
     def kill(self) -> None:
         """End the process and what it started, at once, and reap it. May be called again."""
         self.channel.close()
-        if self._process.poll() is None:
+        if self._process.returncode is None:  # not reaped yet, so the number is its own still
             _kill_group(self._process)
         self._process.wait()
 

@@ -105,6 +105,15 @@ def exits_hard_once(key: str, value: int) -> Iterator[tuple[str, int]]:
     yield "n", value
 
 
+def leaves_a_child_once(key: str, value: int) -> Iterator[tuple[str, int]]:
+    """Dies, and what it forked lives on with all its open files."""
+    if value == 3 and once(key.rpartition("/")[0], "fork"):
+        if not os.fork():
+            time.sleep(60)
+        os._exit(7)
+    yield "n", value
+
+
 def sys_exits_once(key: str, value: int) -> Iterator[tuple[str, int]]:
     if value == 3 and once(key.rpartition("/")[0], "sysexit"):
         sys.exit(3)

@@ -111,7 +111,14 @@ def in_directory(directory: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "mapfn", [faulty.segfaults_once, faulty.killed_once, faulty.exits_hard_once, faulty.sys_exits_once]
+    "mapfn",
+    [
+        faulty.segfaults_once,
+        faulty.killed_once,
+        faulty.exits_hard_once,
+        faulty.leaves_a_child_once,
+        faulty.sys_exits_once,
+    ],
 )
 @pytest.mark.parametrize("engine", ["processes", "cluster"])
 def test_a_function_that_ends_its_process_costs_one_attempt(
