@@ -198,8 +198,7 @@ def test_nothing_gives_nothing(engine: str, datasource: dict[str, list[Pair]]) -
 def test_a_partitionfn_places_keys_of_any_class(engine: str) -> None:
     keys = [emissions.Plain(number) for number in (4, 1, 3)]
     data = {str(key.number): [(key, (key.number,))] for key in keys}
-    functions = UserFunctions(emissions.emit, emissions.joined, None, emissions.number_of)
-    pairs = carry_out(engine, data, *vars(functions).values(), partitions=5)
+    pairs = carry_out(engine, data, emissions.emit, emissions.joined, None, emissions.number_of, partitions=5)
     assert [(type(key), key.number, values) for key, values in pairs] == [
         (emissions.Plain, number, (number,)) for number in (1, 3, 4)
     ]
@@ -276,13 +275,23 @@ def test_the_users_exception_is_raised_and_the_sink_aborted(engine: str) -> None
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_an_exception_larger_than_any_message_is_told(engine: str) -> None:
+    """On a cluster it could not be sent, and the job waited for its workers for ever."""
+    with pytest.raises((OverflowError, JobFailed), match="too much ") as caught:
+        carry_out(engine, {1: 2 * 2**20}, emissions.raise_at_length, max_attempts=1)
+    story = caught.value if isinstance(caught.value, JobFailed) else caught.value.__cause__
+    assert isinstance(story, JobFailed)
+    assert (story.function, story.key, story.exception_type) == ("mapfn", "1", "OverflowError")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_results_that_were_written_before_a_failure_are_aborted(engine: str) -> None:
     """With a reduce task for each of two partitions, the first may have reached the sink when the second fails."""
     data = {0: [(0, (0,)), (1, (1,))]}
-    functions = UserFunctions(emissions.emit, emissions.joined_unless_one, None, emissions.itself)
+    functions = (emissions.emit, emissions.joined_unless_one, None, emissions.itself)
     sink = RecordingSink()
     with pytest.raises(ZeroDivisionError):
-        carry_out(engine, data, *vars(functions).values(), sink=sink, partitions=2, reduce_task_bytes=1)
+        carry_out(engine, data, *functions, sink=sink, partitions=2, reduce_task_bytes=1)
     assert sink.pairs == []
     assert not sink.is_committed
 

@@ -64,17 +64,23 @@ def run_server(
             assert not thread.is_alive(), "a client did not come back"
 
 
-def worker_command(port: int, *options: str) -> list[str]:
-    return [sys.executable, "-m", "mincemeat", "-P", str(port), *options, LOOPBACK]
+def worker_command(port: int, *options: str, prelude: str = "") -> list[str]:
+    """The command line of a worker; one that runs ``prelude`` first if there is any."""
+    start = ["-c", f"{prelude}; import mincemeat; mincemeat.run_client()"] if prelude else ["-m", "mincemeat"]
+    return [sys.executable, *start, "-P", str(port), *options, LOOPBACK]
 
 
 @contextmanager
 def worker_process(
-    port: int, *options: str, password: str = "changeme", environment: Mapping[str, str] | None = None
+    port: int,
+    *options: str,
+    password: str = "changeme",
+    prelude: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """A worker as a user starts it; ended when the block is left."""
     process = subprocess.Popen(
-        worker_command(port, *options),
+        worker_command(port, *options, prelude=prelude),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

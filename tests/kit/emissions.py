@@ -27,6 +27,10 @@ def joined_unless_one(key: int, values: list[tuple[Any, ...]]) -> tuple[Any, ...
     return joined(key, values)
 
 
+def raise_at_length(key: Any, length: int) -> Pairs:
+    raise OverflowError("too much " * (length // 9))
+
+
 class Plain:
     """A key without a portable hash of its own; needs a ``partitionfn``."""
 

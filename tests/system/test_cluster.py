@@ -87,6 +87,24 @@ def test_a_worker_that_stays_frozen_does_not_hold_up_the_job(tmp_path: Path) -> 
             assert job.results() == gates.grouped(RECORDS)
 
 
+@pytest.mark.usefixtures("short_lease")
+def test_a_worker_that_freezes_between_two_fetches_from_it_does_not_hold_up_the_job(tmp_path: Path) -> None:
+    """A reducer with an open connection to a frozen holder sent its next request and waited for ever."""
+    data = gates.records(tmp_path, RECORDS)
+    impatient = "from mincemeat import limits; limits.LEASE_SECONDS = 1.0"
+    with (
+        ServedJob(data, gates.held, gates.held_as_given(tmp_path), reduce_task_bytes=1) as job,
+        worker_process(job.port, "-n", "1", prelude=impatient) as first,
+        worker_process(job.port, "-n", "1", prelude=impatient) as second,
+    ):
+        gates.wait_for_workers(tmp_path, first.pid, second.pid)
+        gates.open_gate(tmp_path)
+        gates.wait_for_reducers(tmp_path, 2)
+        first.send_signal(signal.SIGSTOP)
+        gates.open_gate(tmp_path, "reduce")
+        assert job.results() == gates.grouped(RECORDS)
+
+
 def test_a_job_that_lost_all_its_workers_is_finished_by_a_new_one(tmp_path: Path) -> None:
     with held_job(tmp_path) as job:
         with worker_process(job.port, "-n", "2") as first:

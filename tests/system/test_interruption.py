@@ -24,6 +24,14 @@ pytestmark = pytest.mark.slow
 PROMPT_SECONDS = 4.0
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """A shell that starts the tests in the background has SIGINT ignored, which processes inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def is_running(process: int) -> bool:
     """A zombie that nobody has reaped yet does not run."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
@@ -65,6 +73,7 @@ SERVER = HELD_JOB + (
 LOCAL = HELD_JOB + "mincemeat.run(data, gates.held, gates.as_given, split=1, workers=2)\n"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("source", [SERVER, LOCAL], ids=["cluster", "processes"])
 def test_ctrl_c_ends_a_script_and_all_its_processes_at_once(source: str, tmp_path: Path) -> None:
     with running_script(source.format(directory=str(tmp_path)), tmp_path) as script:
@@ -80,6 +89,7 @@ def test_ctrl_c_ends_a_script_and_all_its_processes_at_once(source: str, tmp_pat
     wait_until_gone(*slots, *workers)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_a_worker_with_its_slots_and_not_the_job(tmp_path: Path) -> None:
     with (
         ServedJob(gates.records(tmp_path, 6), gates.held, gates.as_given) as job,
