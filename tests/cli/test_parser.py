@@ -91,13 +91,17 @@ def test_an_address_is_host_and_port(text: str, address: tuple[str, int]) -> Non
         (["run", "j", "--serve", ":0", "--engine", "inline"], "--serve is for the cluster engine"),
         (["run", "j", "-p", "x"], "-p is for the cluster engine, not for --engine processes"),
         (["run", "j", "--password-file", "x"], "--password-file is for the cluster engine"),
-        (["run", "j", "--no-such-option"], "--no-such-option"),
+        (["run", "j", "--no-such", "in.txt"], "unrecognized argument: --no-such (see: mincemeat run --help)\n"),
         (["-P", "0"], "'0' is not a whole number from 1 to 65535"),
         (["--wait", "nan"], "'nan' is not a number of seconds"),
         (["--wait", "soon"], "'soon' is not a number of seconds"),
         (["--wait", "inf"], "'inf' is not a number of seconds"),
         (["-n", "0"], "'0' is not a whole number"),
         (["host", "another"], "another"),
+        (
+            ["jobs/wordcount.py"],
+            "'jobs/wordcount.py' is no host; a job file is run by: mincemeat run jobs/wordcount.py",
+        ),
     ],
 )
 def test_misuse_is_told_and_exits_with_2(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def _parse_join(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("mincemeat", usage=_JOIN_USAGE, description=_JOIN_TEXT, epilog=_PASSWORD_TEXT)
     parser.set_defaults(command="worker")
-    parser.add_argument("host", nargs="?", default="localhost", help="where the server is (default: %(default)s)")
+    parser.add_argument(
+        "host", nargs="?", type=_host, default="localhost", help="where the server is (default: %(default)s)"
+    )
     _add_password(parser)
     parser.add_argument(
         "-P", "--port", type=_whole(1, 65535), default=limits.DEFAULT_PORT, help="its port (default: %(default)s)"
@@ -95,7 +97,10 @@ def _parse_run(words: list[str]) -> argparse.Namespace:
     _add_password(parser)
     _add_general(parser)
     # Intermixed, because options may stand between JOBFILE and the inputs: plain parsing gives INPUT nothing then.
-    options = parser.parse_intermixed_args(words)
+    options, unknown = parser.parse_known_intermixed_args(words)
+    if unknown:  # among them the inputs that follow the option nobody knows
+        wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
+        parser.error(f"unrecognized argument: {wrong} (see: mincemeat run --help)")
     if options.engine is None:
         options.engine = "processes" if options.serve is None else "cluster"
     if options.engine != "cluster":
@@ -200,6 +205,12 @@ def _seconds(least: float) -> Callable[[str], float]:
         return value
 
     return parse_seconds
+
+
+def _host(text: str) -> str:
+    if "/" in text or "\\" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no host; a job file is run by: mincemeat run {text}")
+    return text
 
 
 def _address(text: str) -> tuple[str, int]:
