@@ -1,0 +1,304 @@
+"""The coordinator and workers that lie, leave and fall silent: nothing they say may lose results or end the job."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mincemeat import limits
+from mincemeat.cluster.connection import dial
+from mincemeat.cluster.roster import WorkerRecord
+from mincemeat.cluster.session import told
+from mincemeat.errors import ConnectionFailed
+from mincemeat.model import Failure, FailureKind
+from mincemeat.wire import messages
+from mincemeat.wire.codec import encode
+from mincemeat.wire.handshake import Role
+from tests.cluster.kit import check_closed, run
+from tests.kit.desk import HOST, PASSWORD, coordinating, get, hello, map_done, until
+
+
+def reduce_done(attempt: str, body: bytes = b"result") -> messages.ReduceDone:
+    return messages.ReduceDone("job-1", attempt, 1, 1, 0.1, len(body), body=body)
+
+
+def test_inputs_asked_for_after_a_holder_left_still_name_all_map_outputs(tmp_path: Path) -> None:
+    """The list was made anew when asked for: the reduce attempt took what was left for the whole."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk, desk.liar() as reducer:
+            async with desk.liar() as holder:
+                await asyncio.gather(reducer.do_map(), holder.do_map())
+                start = await reducer.expect(messages.ReduceStart)
+            await until(lambda: desk.coordinator.counts().workers == 1)
+            channel = await reducer.channel()
+            await channel.send(get("inputs", start.attempt))
+            assert (await channel.receive()).ok  # type: ignore[attr-defined]
+            inputs = json.loads(b"".join([piece async for piece in channel.receive_body()]))
+            assert [index for index, _, _ in inputs["maps"]] == [0, 1]
+            assert inputs["holders"][1]["worker"] in (holder.name, reducer.name)
+            channel.abort()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("what", ["split", "split-data", "inputs"])
+def test_what_belongs_to_an_attempt_that_does_not_run_is_not_to_be_had(what: str, tmp_path: Path) -> None:
+    """An index that no split has raised a KeyError in the coordinator, which ended the job."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk, desk.liar() as liar:
+            channel = await liar.channel()
+            await channel.send(get(what, "m-00977.0"))
+            answer = await channel.receive()
+            assert isinstance(answer, messages.Answer)
+            assert (answer.ok, answer.message) == (False, "m-00977.0 is not wanted any more")
+            assert not desk.ended.done()
+            channel.abort()
+
+    run(scenario())
+
+
+def test_a_reduce_attempt_cannot_be_ended_by_the_report_of_a_map_attempt(tmp_path: Path) -> None:
+    """It was committed without a result: the job ended, and that part of the results was missing."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk, desk.liar() as liar:
+            await liar.do_map()
+            await liar.do_map()
+            start = await liar.expect(messages.ReduceStart)
+            await liar.connection.send(map_done(start.attempt))
+            assert not await liar.is_connected()
+            assert not desk.ended.done()
+
+    run(scenario())
+
+
+def test_sizes_below_zero_are_refused(tmp_path: Path) -> None:
+    """Sizes that cancel one another out looked like a job without any output."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
+            start = await liar.expect(messages.MapStart)
+            await liar.connection.send(map_done(start.attempt, [5, -5]))
+            assert not await liar.is_connected()
+            assert not desk.ended.done()
+
+    run(scenario())
+
+
+def test_a_result_told_twice_is_there_once(tmp_path: Path) -> None:
+    """The second message removed the file that the caller had not read yet."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
+            await liar.do_map()
+            done = reduce_done((await liar.expect(messages.ReduceStart)).attempt)
+            await liar.connection.send(done)
+            await liar.connection.send(done)
+            assert (await desk.ended).error is None
+            assert await liar.is_connected()
+            assert desk.results[0].read_bytes() == b"result"
+
+    run(scenario())
+
+
+def test_a_result_that_cannot_be_stored_ends_the_job_with_the_reason(tmp_path: Path) -> None:
+    """It looked like a fault of the worker, who was dropped, and the next one, and so on."""
+
+    async def scenario() -> None:
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        async with coordinating(scratch, splits=1) as desk, desk.liar() as liar:
+            await liar.do_map()
+            start = await liar.expect(messages.ReduceStart)
+            shutil.rmtree(scratch)
+            await liar.connection.send(reduce_done(start.attempt))
+            assert isinstance((await desk.ended).error, FileNotFoundError)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("port", "fingerprint"), [(99_999, "00" * 32), (-1, "00" * 32), (80, "00"), (80, "zz" * 32)])
+def test_a_data_address_that_would_crash_its_fetchers_is_refused(port: int, fingerprint: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            connection = await dial(HOST, desk.port, role=Role.WORKER, secret=PASSWORD)
+            await connection.send(hello(data_port=port, data_fingerprint=fingerprint))
+            assert isinstance(await connection.receive(), messages.Refused)
+            connection.abort()
+
+    run(scenario())
+
+
+def test_a_worker_has_a_bounded_number_of_data_connections(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk, desk.liar() as liar:
+            channels = [await liar.channel() for _ in range(limits.CHANNELS_PER_WORKER_MAX)]
+            for channel in channels:
+                await channel.send(get("code"))
+                assert isinstance(await channel.receive(), messages.Answer)
+            await check_closed(await liar.channel())
+            for channel in channels:
+                channel.abort()
+
+    run(scenario())
+
+
+def test_the_data_connections_of_a_worker_end_with_it(tmp_path: Path) -> None:
+    """Those of a frozen worker stayed open, and whoever waited for its blocks waited on."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            async with desk.liar() as liar:
+                channel = await liar.channel()
+                await channel.send(get("code"))
+                assert isinstance(await channel.receive(), messages.Answer)
+                assert [piece async for piece in channel.receive_body()] == [b"code"]
+            await check_closed(channel)
+
+    run(scenario())
+
+
+def test_a_worker_that_asks_and_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OUTBOX_MESSAGES_MAX", 3)
+
+    class Deaf:
+        aborted = 0
+
+        def abort(self) -> None:
+            self.aborted += 1
+
+    connection = Deaf()
+    record = WorkerRecord("w", connection, hello(), b"")  # type: ignore[arg-type]
+    for _ in range(4):
+        record.send(messages.Heartbeat())
+    assert (connection.aborted, record.outbox.qsize()) == (1, 3)
+
+
+# -- relays ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"no JSON", b'["../../etc/passwd"]', b'["m-00000.0"]', b"[" * 100_000])
+def test_nonsense_passed_on_to_a_holder_does_not_end_the_holder(body: bytes, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=0) as desk, desk.liar() as liar, desk.honest() as honest:
+            holder = next(
+                record.worker for record in desk.coordinator._roster.everybody() if record.worker != liar.name
+            )
+            channel = await liar.channel()
+            await channel.send(get("relay", holder, body))
+            answer = await channel.receive()
+            assert isinstance(answer, messages.Answer)
+            assert not answer.ok
+            await asyncio.sleep(0)
+            assert desk.coordinator.counts().workers == 2
+            assert not honest.done()
+            channel.abort()
+
+    run(scenario())
+
+
+def test_a_fetcher_that_dies_while_blocks_pass_through_does_not_end_their_holder(tmp_path: Path) -> None:
+    """Its holder's upload was broken off, which the holder took for the loss of the server."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=0) as desk, desk.liar() as holder, desk.liar() as fetcher:
+            channel = await fetcher.channel()
+            await channel.send(get("relay", holder.name))
+            serve = await holder.expect(messages.Serve)
+            upload = await holder.channel()
+            await upload.send(messages.Put("relay", "job-1", "", serve.request))
+            await upload.send(messages.Answer(ok=True, message="", size=-1))
+            assert isinstance(await channel.receive(), messages.Answer)
+            channel.abort()
+            endless = itertools.repeat(b"x" * limits.CHUNK_BYTES)
+            with pytest.raises(ConnectionFailed):
+                await upload.send_body(endless)
+            assert await holder.is_connected()
+            upload.abort()
+
+    run(scenario())
+
+
+def test_a_holder_that_never_uploads_costs_its_fetcher_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LEASE_SECONDS", 0.1)
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=0) as desk, desk.liar() as holder, desk.liar() as fetcher:
+            channel = await fetcher.channel()
+            await channel.send(get("relay", holder.name))
+            answer = await channel.receive()
+            assert isinstance(answer, messages.Answer)
+            assert answer.message in (f"worker {holder.name} did not send its blocks", f"worker {holder.name} is gone")
+            channel.abort()
+
+    run(scenario())
+
+
+def test_a_crowd_of_fetchers_asks_a_holder_for_few_uploads_at_a_time(tmp_path: Path) -> None:
+    """They were all asked for at once; those that had to wait at the holder were taken for lost."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=0) as desk, desk.liar() as holder, desk.liar() as fetcher:
+            channels = [await fetcher.channel() for _ in range(limits.DATA_CONNECTIONS_PER_PEER + 2)]
+            for channel in channels:
+                await channel.send(get("relay", holder.name))
+            requests = [await holder.expect(messages.Serve) for _ in range(limits.DATA_CONNECTIONS_PER_PEER)]
+            await holder.connection.send(messages.Heartbeat())
+            assert isinstance(await holder.connection.receive(), messages.Heartbeat)  # and no Serve
+            upload = await holder.channel()
+            await upload.send(messages.Put("relay", "job-1", "", requests[0].request))
+            await upload.send(messages.Answer(ok=False, message="gone", size=0))
+            await holder.expect(messages.Serve)
+            for connection in (upload, *channels):
+                connection.abort()
+
+    run(scenario())
+
+
+# -- stopping --------------------------------------------------------------------------------------------------
+
+
+def test_a_coordinator_stopped_before_it_started_returns_at_once(tmp_path: Path) -> None:
+    """Ctrl-C in its first moments was forgotten, and the program waited for ever."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            other = type(desk)(tmp_path, 0).coordinator
+            other.stop()
+            await other.start(HOST, 0)
+            await other.serve_until_stopped()
+
+    run(scenario())
+
+
+def test_a_worker_that_is_stopped_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mincemeat")
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=0) as desk, desk.honest() as honest:
+            honest.cancel()
+            await asyncio.gather(honest, return_exceptions=True)
+            await until(lambda: not desk.coordinator.counts().workers)
+
+    run(scenario())
+    assert "left: it said 'it was stopped'" in caplog.text
+
+
+# -- what travels ----------------------------------------------------------------------------------------------
+
+
+def test_a_failure_of_any_size_fits_into_a_message() -> None:
+    """A message beyond a frame ended the session; the next worker's, too; and nobody told of the failure."""
+    huge = "\N{PILE OF POO}" * 2**20
+    failure = Failure(FailureKind.USER, huge, "mapfn", huge, huge, huge, exception=bytes(2**21))
+    message = told("job-1", "m-00000.0", failure)
+    assert len(encode(message)) <= limits.FRAME_BYTES_MAX
+    assert message.body == b""

@@ -1,0 +1,139 @@
+"""Nobody waits in silence: what keeps a cluster's job from ever ending is raised, or told, where somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import mincemeat
+from mincemeat.cluster import local, worker
+from mincemeat.cluster.coordinator import Coordinator
+from mincemeat.errors import InvalidJob, JobFailed, ServerBusy
+from tests.kit import jobs
+from tests.kit.clusters import LOOPBACK, run_server
+from tests.kit.gates import wait_until
+
+pytestmark = pytest.mark.slow
+
+
+def coordinators() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "mincemeat-coordinator"]
+
+
+# -- the server ------------------------------------------------------------------------------------------------
+
+
+def test_local_workers_that_cannot_start_end_a_job_that_only_they_were_invited_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "_BOOTSTRAP", "raise SystemExit(3)")
+    server = mincemeat.Server(jobs.RHYME, jobs.words, jobs.total, progress=False)
+    with pytest.raises(JobFailed, match="all 2 local workers have ended, with the exit codes 3, 3"):
+        server.run_server(port=0, host=LOOPBACK, workers=2)
+    assert not coordinators()
+
+
+def test_local_workers_that_cannot_start_are_told_of_where_others_may_come(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(local, "_BOOTSTRAP", "raise SystemExit(3)")
+    told: list[str] = []
+    server = mincemeat.Server(jobs.RHYME, jobs.words, jobs.total, progress=False)
+    ports: list[int] = []
+    server.on_listening = ports.append
+
+    def help_out() -> None:
+        def is_told() -> bool:
+            told.append(capfd.readouterr().err)
+            return "local workers have ended" in "".join(told)
+
+        wait_until(is_told, "the end of the local workers is told")
+        client = mincemeat.Client(b"pw")
+        client.conn(LOOPBACK, ports[0])
+
+    with ThreadPoolExecutor(1) as threads:
+        helping = threads.submit(help_out)
+        results = server.run_server(password=b"pw", port=0, host=LOOPBACK, workers=1)
+        helping.result()
+    assert results == jobs.count_words(jobs.RHYME)
+
+
+@pytest.mark.parametrize("where", ["start", "serve_until_stopped"])
+def test_a_fault_of_the_coordinators_thread_is_raised_where_the_caller_waits(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> int:
+        raise RuntimeError("no more file descriptors, say")
+
+    monkeypatch.setattr(Coordinator, where, fail)
+    if where != "start":
+        monkeypatch.setattr(Coordinator, "start", lambda *_: asyncio.sleep(0, result=1))
+    with pytest.raises(RuntimeError, match="file descriptors"):
+        mincemeat.Server(jobs.RHYME, jobs.words, jobs.total).run_server("pw", 0, host=LOOPBACK)
+    assert not coordinators()
+
+
+def test_what_on_listening_raises_is_raised_and_nothing_is_left_running() -> None:
+    def on_listening(port: int) -> None:
+        raise KeyError(port)
+
+    server = mincemeat.Server(jobs.RHYME, jobs.words, jobs.total, on_listening=on_listening)
+    with pytest.raises(KeyError):
+        server.run_server("pw", 0, host=LOOPBACK, workers=1)
+    assert not coordinators()
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 0, -1])
+def test_a_time_limit_that_is_none_is_refused(seconds: float) -> None:
+    """Infinity cannot be told to a worker: each was dropped as it joined, and the job waited on."""
+    server = mincemeat.Server(jobs.RHYME, jobs.words, jobs.total, task_timeout=seconds)
+    with pytest.raises(InvalidJob, match="task_timeout must be a positive number"):
+        server.run_server("pw", 0, host=LOOPBACK, workers=1)
+
+
+def raises_at_length(key: Any, value: Any) -> None:
+    raise ValueError("long " * 500_000)
+
+
+def test_an_exception_of_megabytes_ends_the_job_as_a_short_one_does() -> None:
+    """It did not fit into a message, so that its worker left instead of telling it; and the next one."""
+    server = mincemeat.Server({1: 1}, raises_at_length, jobs.total, max_attempts=2)
+    with pytest.raises(JobFailed, match="raised ValueError in mapfn for key 1: long long"):
+        run_server(server, clients=2)
+
+
+# -- the worker ------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_in_another_thread_can_be_stopped() -> None:
+    """Ctrl-C in a notebook ended the cell's call, which then waited for its thread."""
+    serving = worker._Worker(LOOPBACK, 1, b"pw", 1, float("inf"), True, lambda sentence: began.set())
+    began = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(asyncio.run, serving.serve())
+        assert began.wait(10)
+        serving.stop()
+        assert isinstance(working.exception(timeout=10), asyncio.CancelledError)
+        serving.stop()  # too late, and harmless
+
+
+def test_a_worker_stopped_before_it_began_does_not_begin() -> None:
+    serving = worker._Worker(LOOPBACK, 1, b"pw", 1, float("inf"), True, print)
+    serving.stop()
+    asyncio.run(serving.serve())
+
+
+def test_a_server_that_is_always_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever closes connections after the TLS handshake was dialled for ever."""
+    monkeypatch.setattr("mincemeat.limits.BUSY_SECONDS", 0.05)
+
+    async def busy(*_: object, **__: object) -> None:
+        raise ServerBusy("the server closed the connection before the password was tried: it is busy")
+
+    monkeypatch.setattr(worker, "dial", busy)
+    with pytest.raises(ServerBusy):
+        worker.serve(LOOPBACK, 1, b"pw", wait_seconds=0)
