@@ -285,6 +285,17 @@ def test_an_exception_larger_than_any_message_is_told(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_file_that_changed_while_the_job_ran_is_named(engine: str, tmp_path: Path) -> None:
+    """On a cluster the reason was lost on the way: the server had closed the connection."""
+    path = tmp_path / "changing.txt"
+    path.write_text("as it was planned\n", "utf-8")
+    source = mincemeat.lines(str(path))
+    path.write_text("as it is found\n", "utf-8")
+    with pytest.raises(JobFailed, match=r"changing\.txt' is not the file that the job was planned with"):
+        carry_out(engine, source, max_attempts=1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_results_that_were_written_before_a_failure_are_aborted(engine: str) -> None:
     """With a reduce task for each of two partitions, the first may have reached the sink when the second fails."""
     data = {0: [(0, (0,)), (1, (1,))]}

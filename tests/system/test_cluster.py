@@ -117,6 +117,28 @@ def test_a_job_that_lost_all_its_workers_is_finished_by_a_new_one(tmp_path: Path
             assert second.wait(20) == 0
 
 
+def test_a_server_whose_local_workers_died_says_so_and_waits_for_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ServedJob(gates.records(tmp_path, 6), gates.held, gates.as_given, workers=1) as job:
+        gates.wait_for_slots(tmp_path, 1)
+        ((_, worker, _),) = gates.starts(tmp_path)
+        os.kill(worker, signal.SIGKILL)
+        job.wait_for(lambda seen: seen.workers == 0, "the local worker is gone")
+        gates.open_gate(tmp_path)
+        said = ""
+
+        def sentence_is_there() -> bool:
+            nonlocal said
+            said += capfd.readouterr().err
+            return "all 1 local workers have ended" in said and f"-P {job.port}" in said
+
+        gates.wait_until(sentence_is_there, "the server says that its workers have ended, and how to start others")
+        with worker_process(job.port, "-n", "1") as other:
+            assert job.results() == gates.grouped(6)
+            assert other.wait(20) == 0
+
+
 def test_a_worker_lost_while_its_outputs_are_reduced_is_made_up_for(tmp_path: Path) -> None:
     """Reduce attempts are under way on both workers, each needing outputs of the other, when one of them dies."""
     data = gates.records(tmp_path, RECORDS, held_from=0)
