@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 import mincemeat
-from mincemeat.cluster import local, worker
+from mincemeat import limits
+from mincemeat.cluster import fetching, local, worker
 from mincemeat.cluster.coordinator import Coordinator
-from mincemeat.errors import InvalidJob, JobFailed, ServerBusy
+from mincemeat.errors import ConnectionFailed, InvalidJob, JobFailed, ServerBusy
 from tests.kit import jobs
-from tests.kit.clusters import LOOPBACK, run_server
+from tests.kit.clusters import LOOPBACK, ClientThread, run_server
 from tests.kit.gates import wait_until
+from tests.kit.serving import ServedJob
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +97,7 @@ def test_a_time_limit_that_is_none_is_refused(seconds: float) -> None:
         server.run_server("pw", 0, host=LOOPBACK, workers=1)
 
 
-def raises_at_length(key: Any, value: Any) -> None:
+def raises_at_length(key: Any, value: Any) -> list[Any]:
     raise ValueError("long " * 500_000)
 
 
@@ -104,6 +106,38 @@ def test_an_exception_of_megabytes_ends_the_job_as_a_short_one_does() -> None:
     server = mincemeat.Server({1: 1}, raises_at_length, jobs.total, max_attempts=2)
     with pytest.raises(JobFailed, match="raised ValueError in mapfn for key 1: long long"):
         run_server(server, clients=2)
+
+
+# -- workers that cannot reach one another ---------------------------------------------------------------------
+
+
+def test_workers_that_relay_for_one_another_do_not_wait_in_a_circle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All data connections were taken by fetches, and the uploads that these waited for had none left."""
+    monkeypatch.setattr(limits, "DATA_CONNECTIONS_PER_PEER", 1)
+    problems: list[Exception] = []
+    fetch = fetching.Fetcher.fetch
+
+    async def unreachable(host: str, *_: object, **__: object) -> None:
+        raise ConnectionFailed(f"a firewall protects {host}")
+
+    async def watched(*arguments: Any) -> Any:
+        try:
+            return await fetch(*arguments)
+        except Exception as error:
+            problems.append(error)
+            raise
+
+    monkeypatch.setattr(fetching, "dial_pinned", unreachable)
+    monkeypatch.setattr(fetching.Fetcher, "fetch", watched)
+    data = {number: number for number in range(300)}
+    with ServedJob(data, jobs.remainder, jobs.values_as_given, split=10, reduce_task_bytes=1) as job:
+        clients = [ClientThread(job.port, "changeme", slots=2) for _ in range(3)]
+        for client in clients:
+            client.start()
+        assert job.results() == {rest: list(range(rest, 300, 3)) for rest in range(3)}
+        for client in clients:
+            client.join(20)
+    assert not problems
 
 
 # -- the worker ------------------------------------------------------------------------------------------------
