@@ -257,6 +257,7 @@ def test_a_crowd_of_fetchers_asks_a_holder_for_few_uploads_at_a_time(tmp_path: P
             await upload.send(messages.Put("relay", "job-1", "", requests[0].request))
             await upload.send(messages.Answer(ok=False, message="gone", size=0))
             await holder.expect(messages.Serve)
+            assert isinstance(await upload.receive(), messages.Answer)  # it may be used again
             for connection in (upload, *channels):
                 connection.abort()
 

@@ -363,6 +363,7 @@ class WorkerSession:
                 await answer_with_blocks(
                     connection, self._store, serve.body, serve.first_partition, serve.last_partition
                 )
+                await receive_answer(connection)
         except (MincemeatError, OSError) as error:
             log.info("blocks could not be sent by way of the server: %s", error)
 
@@ -386,16 +387,17 @@ class WorkerSession:
             self._connection.abort()
 
     async def _close(self) -> None:
+        """What must not be left running is ended before the first wait: Ctrl-C may come a second time."""
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._pool.close()
         if self._fetcher is not None:
             self._fetcher.close()
         self._channels.close()
         self._uploads.close()
-        await self._holder.close()
         self._connection.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._holder.close()
 
 
 def get(what: str, job: str, name: str = "") -> messages.Get:

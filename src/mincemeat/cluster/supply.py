@@ -46,6 +46,7 @@ class _Relay:
     def __init__(self) -> None:
         self.arrived: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self.finished = asyncio.Event()
+        self.is_through = False
 
 
 class Supply:
@@ -225,6 +226,7 @@ class Supply:
         await connection.send(answer)
         if answer.ok:
             await connection.send_body(timely(source.receive_body()))
+        relay.is_through = True
 
     async def _hand_over(self, connection: Connection, put: messages.Put) -> None:
         """A holder's upload has arrived: whoever waits for it reads this connection until it is through."""
@@ -233,6 +235,9 @@ class Supply:
             raise RemoteProtocolError("an upload came that nobody waits for")
         relay.arrived.set_result(connection)
         await relay.finished.wait()
+        if not relay.is_through:  # a rest of it may be under way: this connection cannot be used again
+            raise RemoteProtocolError("an upload was broken off, because its fetcher is gone or it came too late")
+        await connection.send(messages.Answer(ok=True, message="", size=0))
 
 
 def _describe(inputs: _Inputs, job_id: str, fetcher: WorkerRecord) -> bytes:
