@@ -10,7 +10,7 @@ import random
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from mincemeat.engines.base import Engine
 from mincemeat.model import AttemptId, Job, Pair, Phase, Snapshot, TaskId, UserFunctions
 from mincemeat.shuffle.partition import make_partitioner
 from mincemeat.shuffle.store import JobStore
-from mincemeat.sinks.base import Sink
-from mincemeat.sources.base import Source, SplitInfo, as_source
+from mincemeat.sources.base import as_source
 from tests.kit import emissions, faulty
 from tests.kit.clusters import LOOPBACK, run_script
+from tests.kit.watching import RecordingSink, WatchedSource
 
 pytestmark = pytest.mark.slow
 
@@ -63,30 +63,6 @@ def _nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     yield
     assert list(scratch.iterdir()) == []
     assert [child for child in children() if child not in before] == []
-
-
-class RecordingSink(Sink):
-    """Keeps every pair as it was written, and how it was ended. ``full_after``: raises at that pair."""
-
-    def __init__(self, full_after: int | None = None) -> None:
-        self.pairs: list[Pair] = []
-        self.threads: set[int] = set()
-        self.is_committed = False
-        self._full_after = full_after
-
-    def write(self, pairs: Iterable[Pair]) -> None:
-        self.threads.add(threading.get_ident())
-        for pair in pairs:
-            if len(self.pairs) == self._full_after:
-                raise OSError("the sink is full")
-            self.pairs.append(pair)
-
-    def commit(self) -> None:
-        self.is_committed = True
-
-    def abort(self) -> None:
-        if not self.is_committed:
-            self.pairs.clear()
 
 
 def carry_out(
@@ -354,35 +330,6 @@ def test_snapshots_never_fall_and_end_with_everything_committed(engine: str) -> 
     assert last.input_bytes > 0
     assert all(snapshot.map_committed <= snapshot.map_total for snapshot in seen)
     assert all(snapshot.running <= snapshot.slots for snapshot in seen)
-
-
-class WatchedSource(Source):
-    """Notes in which threads the user's objects are touched, and what is still wanted after the end."""
-
-    def __init__(self, datasource: Any) -> None:
-        self._inner = as_source(datasource)
-        self.threads: set[int] = set()
-        self.released: list[int] = []
-
-    def next_split(self, records_wanted: int) -> SplitInfo | None:
-        self.threads.add(threading.get_ident())
-        return self._inner.next_split(records_wanted)
-
-    def payload(self, index: int) -> bytes:
-        self.threads.add(threading.get_ident())
-        return self._inner.payload(index)
-
-    def data_chunks(self, index: int) -> Iterator[bytes]:
-        raise AssertionError("these splits hold their data")
-
-    def release(self, index: int) -> None:
-        self.threads.add(threading.get_ident())
-        self.released.append(index)
-        self._inner.release(index)
-
-    def close(self) -> None:
-        self.threads.add(threading.get_ident())
-        self._inner.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
