@@ -13,7 +13,7 @@ import pytest
 from mincemeat import limits
 from mincemeat.cluster.connection import Connection, Listener, dial
 from mincemeat.cluster.session import WorkerSession
-from mincemeat.errors import ConnectionFailed
+from mincemeat.errors import ConnectionFailed, PortInUse
 from mincemeat.wire import messages
 from mincemeat.wire.handshake import Role
 from tests.cluster.kit import HOST, PASSWORD, run
@@ -99,4 +99,20 @@ def test_an_attempt_whose_name_is_a_path_ends_the_session(name: str, tmp_path: P
             with pytest.raises(Exception, match="not the name of an attempt"):
                 await task
 
+    run(scenario())
+
+
+def test_a_worker_that_cannot_listen_joins_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address with a scope, say: its blocks are relayed."""
+
+    async def fail(*_: object) -> int:
+        raise PortInUse("cannot listen on fe80::1:0")
+
+    async def scenario() -> None:
+        async with session(tmp_path) as (task, server):
+            await server.send(WELCOME)
+            await server.send(messages.Bye("that was all", again=False))
+            await task
+
+    monkeypatch.setattr("mincemeat.cluster.fetching.HolderServer.start", fail)
     run(scenario())
