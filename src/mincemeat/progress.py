@@ -148,8 +148,8 @@ def _parts(snapshot: Snapshot, details: set[str]) -> Iterable[str]:
             rate = snapshot.input_bytes / max(snapshot.seconds, 1e-3)
             yield f"{share}, {format_bytes(rate)}/s" if "rate" in details else share
     if "records" in details:
-        pairs = f", {snapshot.pairs:,} pairs" if "pairs" in details else ""
-        yield f"{snapshot.records:,} records{pairs}"
+        pairs = f", {count(snapshot.pairs, 'pair')}" if "pairs" in details else ""
+        yield count(snapshot.records, "record") + pairs
     workers = count(snapshot.workers, "worker") if snapshot.slots else "no workers yet"
     if "slots" in details and snapshot.slots != snapshot.workers:
         workers += f" ({count(snapshot.slots, 'slot')})"

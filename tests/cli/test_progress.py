@@ -207,8 +207,9 @@ def test_without_standard_error_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch
             "map 0/4 | 25% of 4.0 MB, 500.0 kB/s | 0 records, 0 pairs | 2 workers | 0:02",
         ),
         (
-            Snapshot("job", workers=1, slots=1, map_committed=9, reduce_committed=1, reduce_total=7, failed_attempts=1),
-            "reduce 1/7 | 0 records, 0 pairs | 1 worker | 1 failed attempt | 0:00",
+            Snapshot("job", workers=1, slots=1, map_committed=9, reduce_committed=1, reduce_total=7, failed_attempts=1,
+                     records=1, pairs=1),
+            "reduce 1/7 | 1 record, 1 pair | 1 worker | 1 failed attempt | 0:00",
         ),
         (
             Snapshot("job", failed_attempts=2),
