@@ -113,6 +113,26 @@ def test_a_signal_ends_a_running_job_and_its_children(
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="redirections of a Unix shell")
+@pytest.mark.parametrize(("redirection", "code", "output", "errors"), [
+    ("<&-", 0, "a b\t[1]\n", ""),
+    ("2>&-", 0, "a b\t[1]\n", ""),
+    (">&-", 1, "", "mincemeat: standard output is closed, so the results need -o FILE\n"),
+    (">&- 2>&-", 1, "", ""),
+])  # fmt: skip
+def test_closed_standard_streams_are_no_fault_of_ours(
+    tmp_path: Path, redirection: str, code: int, output: str, errors: str
+) -> None:
+    """With standard error closed the results were printed and the exit code was 1."""
+    job = tmp_path / "job.py"
+    job.write_text("datasource = ['a b']\ndef mapfn(key, value):\n    yield value, 1\n", "utf-8")
+    command = f'exec "$0" -m mincemeat run --engine inline "$1" {redirection}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, job], env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, output, errors)
+
+
 def test_the_originals_example_is_the_originals_but_for_print() -> None:
     text = (REPOSITORY / "examples" / "example.py").read_text("utf-8")
     assert text.endswith('results = s.run_server(password="changeme")\nprint(results)\n')

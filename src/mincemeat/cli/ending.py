@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from mincemeat.errors import JobFailed, MincemeatError
 
@@ -57,7 +58,7 @@ def start_logging(options: Namespace) -> None:
             """To whatever standard error is at the moment: the progress line stands in for it while one is drawn."""
 
             def emit(self, record: logging.LogRecord) -> None:
-                sys.stderr.write(self.format(record) + "\n")
+                _write(self.format(record) + "\n")
 
         level = logging.DEBUG if options.loud else logging.INFO
         form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -99,7 +100,7 @@ def _tell(error: Exception, loud: bool) -> None:
     story = error if isinstance(error, JobFailed) else error.__cause__
     if isinstance(story, JobFailed):
         if not loud:
-            sys.stderr.write(_user_traceback(error, story))
+            _write(_user_traceback(error, story))
         say(str(story).partition(_TRACEBACK_HEADING)[0])
     elif isinstance(error, OSError) and not isinstance(error, MincemeatError) and error.strerror:
         say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
@@ -129,5 +130,11 @@ def _format_user_frames(original: BaseException) -> str:
 
 
 def say(sentence: str) -> None:
-    """Write ``sentence`` for the person at this terminal."""
-    sys.stderr.write(f"mincemeat: {sentence}\n")
+    """Write ``sentence`` for the person at this terminal, if there is one."""
+    _write(f"mincemeat: {sentence}\n")
+
+
+def _write(text: str) -> None:
+    stream: TextIO | None = sys.stderr  # None where it was closed
+    if stream is not None:
+        stream.write(text)

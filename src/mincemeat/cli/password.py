@@ -10,6 +10,7 @@ import os
 import sys
 from argparse import Namespace
 
+from mincemeat.cli.ending import say
 from mincemeat.errors import InvalidJob
 
 VARIABLE = "MINCEMEAT_PASSWORD"
@@ -29,7 +30,7 @@ def given_password(options: Namespace) -> str | None:
         return _checked(_read(options.password_file), f"the first line of {options.password_file}")
     if from_environment is not None:
         if from_argument not in (None, from_environment):
-            sys.stderr.write(f"mincemeat: {VARIABLE} is set and goes before -p; unset it to use the latter\n")
+            say(f"{VARIABLE} is set and goes before -p; unset it to use the latter")
         return _checked(from_environment, VARIABLE)
     if from_argument is not None:
         return _checked(from_argument, "the password after -p")

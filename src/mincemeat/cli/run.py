@@ -10,7 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mincemeat.api import make_engine, run_job
 from mincemeat.cli.ending import start_logging
@@ -47,8 +47,9 @@ def run_job_file(options: Namespace) -> None:
             task_timeout=options.task_timeout,
             progress=options.progress,
         )
-    if options.progress or (options.progress is None and sys.stderr.isatty()):
-        sys.stderr.write(_summary(sink.results, snapshot, options.output) + "\n")
+    stream: TextIO | None = sys.stderr  # None where it was closed
+    if stream is not None and (options.progress or (options.progress is None and stream.isatty())):
+        stream.write(_summary(sink.results, snapshot, options.output) + "\n")
 
 
 def _engine(options: Namespace) -> Engine:
@@ -135,7 +136,9 @@ def _destination(options: Namespace) -> Sink:
         return sink_for_path(options.output)
     from mincemeat.sinks.table import LinesSink, TableSink
 
-    stream = sys.stdout
+    stream: TextIO | None = sys.stdout
+    if stream is None:
+        raise InvalidJob("standard output is closed, so the results need -o FILE")
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")  # what the terminal cannot show should not cost the results
     if not stream.isatty():
