@@ -354,6 +354,11 @@ def test_arguments_that_cannot_be_meant_are_one_sentence(arguments: dict[str, An
         mincemeat.run(**complete)
 
 
+def test_a_time_limit_of_a_month_is_no_trouble() -> None:
+    """select() refused to wait that long."""
+    assert mincemeat.run({1: 1}, faulty.number, faulty.total, task_timeout=31 * 86_400.0, progress=False) == {"n": 1}
+
+
 def test_a_failed_job_leaves_no_process_and_no_file_behind(tmp_path: Path) -> None:
     script = """
 import mincemeat, os, subprocess, tempfile

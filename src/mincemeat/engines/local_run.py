@@ -48,14 +48,16 @@ def carry_out(
 ) -> None:
     """Carry out ``job`` on at most ``slots`` slots, of which ``first`` was started by the caller. As ``Engine.run``."""
     scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX)
-    run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
     try:
-        run.add_slot(first)
-        run.until_done(observe)
+        run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
+        try:
+            run.add_slot(first)
+            run.until_done(observe)
+        finally:
+            run.close()
     except UserCodeError as error:  # the datasource, which runs in this process
         raise_original(error)
     finally:
-        run.close()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -166,19 +168,19 @@ class _LocalRun:
                 break
             if slot.attempt is None:
                 self._start(slot, self._waiting.popleft())
-        if not self._waiting:
+        is_growing = len(self._slots) < self._slots_max and all(slot.is_ready for slot in self._slots)
+        if not self._waiting or not is_growing:
             self._starved_since = None
         elif not self._slots:
             self.add_slot(SlotProcess())
             self._dispatch(now)
-        elif all(slot.is_ready for slot in self._slots) and len(self._slots) < self._slots_max:
-            if self._starved_since is None:
-                self._starved_since = now
-            elif now - self._starved_since >= _STARVED_SECONDS:
-                self._starved_since = None
-                for _ in range(min(len(self._waiting), len(self._slots), self._slots_max - len(self._slots))):
-                    self.add_slot(SlotProcess())
-                self._dispatch(now)
+        elif self._starved_since is None:
+            self._starved_since = now
+        elif now - self._starved_since >= _STARVED_SECONDS:
+            self._starved_since = None
+            for _ in range(min(len(self._waiting), len(self._slots), self._slots_max - len(self._slots))):
+                self.add_slot(SlotProcess())
+            self._dispatch(now)
 
     def _start(self, slot: _Slot, instruction: instructions.StartAttempt) -> None:
         attempt = slot.attempt = instruction.attempt
@@ -293,4 +295,5 @@ class _LocalRun:
             moments.append(observe_at)
         if self._starved_since is not None:
             moments.append(self._starved_since + _STARVED_SECONDS)
-        return max(0.0, min(moments) - now) if moments else None
+        # At most an hour, because select() cannot count the milliseconds of a month.
+        return max(0.0, min(min(moments) - now, 3600.0)) if moments else None
