@@ -7,11 +7,13 @@ whether they are needed still.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from mincemeat import limits
@@ -37,6 +39,7 @@ class LocalWorkers:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOTSTRAP.format(root=root)],
                 stdin=subprocess.PIPE,
+                stderr=error_output(),
                 stdout=error_output(),  # the server's own output may be somebody's input
                 start_new_session=True,  # Ctrl-C reaches the server, which then ends its workers
             )
@@ -73,11 +76,23 @@ def main() -> None:
     """The entry point of a local worker: joins the server that its standard input introduces."""
     # Before anything else is imported: SIGTERM means what Ctrl-C means, also where a shell had it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _end)
     try:
         _join(json.load(sys.stdin))
     except KeyboardInterrupt:
         pass
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """asyncio.run makes a cancellation of SIGINT, behind which the worker cleans up.
+
+    Before and after it there is nothing to clean up, and a KeyboardInterrupt while it closes, or while the interpreter
+    does, would be told on the server's terminal: the signal often comes just behind the good-bye.
+    """
+    del number, frame
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        os._exit(0)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _join(introduction: dict[str, Any]) -> None:
