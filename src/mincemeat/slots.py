@@ -36,6 +36,7 @@ class SlotProcess:
     """
 
     def __init__(self) -> None:
+        _occupy_standard_descriptors()
         parent, child = socket.socketpair()
         try:
             self._process = _start(child)
@@ -84,7 +85,7 @@ class SlotProcess:
 
 def _start(child: socket.socket) -> subprocess.Popen[bytes]:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    common: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": error_output()}
+    common: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": error_output(), "stderr": error_output()}
     if sys.platform == "win32":
         # A socket handle cannot be inherited by number there: it is shared with the process once that has an id.
         common["stdin"] = subprocess.PIPE
@@ -108,11 +109,23 @@ def _start(child: socket.socket) -> subprocess.Popen[bytes]:
 
 def error_output() -> int:
     """Where children may print: our standard error if there is one, else nowhere."""
+    if sys.__stderr__ is None:  # closed before we began: what has its number now is not for printing
+        return subprocess.DEVNULL
     try:
         os.fstat(2)
     except OSError:  # a daemon without standard error
         return subprocess.DEVNULL
     return 2
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open what is closed of the descriptors 0 to 2, so that no channel gets such a number.
+
+    A child's own streams would take the place of its end, and whatever prints by number would write into ours.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
