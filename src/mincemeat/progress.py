@@ -80,8 +80,8 @@ class ProgressLine:
         with self._lock:
             if self._stream is None or self._is_interrupted:
                 return
-            # Two more: a terminal shows Ctrl-C as ^C behind the line.
-            blank = " " * (self._drawn - len(text)) if text else " " * min(self._drawn + 2, _columns(self._stream) - 1)
+            # The whole width, because a terminal shows Ctrl-C as ^C wherever the cursor is.
+            blank = " " * ((self._drawn if text else _columns(self._stream) - 1) - len(text))
             try:
                 self._stream.write(f"\r{text}{blank}" if text else f"\r{blank}\r")
                 self._stream.flush()

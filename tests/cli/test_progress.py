@@ -158,7 +158,8 @@ def test_whoever_replaced_standard_error_meanwhile_keeps_it(monkeypatch: pytest.
 
 
 def test_the_wiped_line_covers_the_terminals_echo_of_ctrl_c() -> None:
-    with drawn() as (terminal, _):
+    with drawn() as (terminal, line):
+        line.observe(Snapshot("job"))  # shorter: the cursor is behind blanks
         terminal.write("^C")
         print("interrupted", file=sys.stderr)
         assert seen(terminal.getvalue().split("\n")[0]) == "interrupted"
