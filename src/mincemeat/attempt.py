@@ -36,7 +36,8 @@ from mincemeat.shuffle.block import (
     iter_blocks,
     read_index,
 )
-from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, read_groups, user_code_error
+from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
+from mincemeat.shuffle.grouping import read_groups
 from mincemeat.shuffle.store import JobStore
 
 _PACKAGE = __name__.partition(".")[0]

@@ -15,7 +15,8 @@ from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, InvalidEmission, UserCodeError
 from mincemeat.model import Span, UserFunctions
 from mincemeat.shuffle.block import BlockWriter, decode_columns, iter_blocks
-from mincemeat.shuffle.group import GroupBuffer, read_groups
+from mincemeat.shuffle.group import GroupBuffer
+from mincemeat.shuffle.grouping import read_groups
 
 
 class Spilled:

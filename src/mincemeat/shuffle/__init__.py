@@ -1,5 +1,5 @@
 """Shuffle: from emitted pairs to groups, by way of blocks on disk.
 
 Reading order: ``block`` (the file format), ``store`` (file names and commit), ``partition`` (key -> partition),
-``sizes`` (how many bytes a value holds), ``group`` (the group buffer, and grouping on the reduce side).
+``sizes`` (how many bytes a value holds), ``group`` (the group buffer), ``grouping`` (grouping on the reduce side).
 """

@@ -1,9 +1,8 @@
-"""Decides how pairs become groups: the group buffer of a map attempt, and grouping again on the reduce side.
+"""Decides how pairs become groups on the map side: the group buffer of a map attempt.
 
 It knows nothing of tasks, file names or where records come from.
 
     records -> mapfn -> batch -> {key: [value, ...]}  --full, or the end-->  combine, deal  -->  one block per partition
-    blocks in split order  -->  {key: [value, ...]} per partition  -->  reducefn
 
 The loop over pairs contains no call of ours: a batch is collected from the user's iterables by ``list.extend`` and
 grouped by a two-line loop; looking at sizes and at the budget happens between batches. Errors are therefore noticed a
@@ -17,14 +16,14 @@ from __future__ import annotations
 
 import pickle
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from mincemeat import limits
-from mincemeat.errors import BlockCorrupt, InvalidEmission, UserCodeError
-from mincemeat.model import Key, Pair, Span, UserFunctions, Value, describe_key
-from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Loads, decode_columns, encode_columns, iter_blocks
+from mincemeat.errors import InvalidEmission, UserCodeError
+from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
+from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, encode_columns
 from mincemeat.shuffle.partition import make_partitioner
 from mincemeat.shuffle.sizes import deep_size
 
@@ -278,41 +277,3 @@ def _check_picklable(function: str, key: Key, part: object, found: str) -> None:
         text = f"{found} {type(part).__name__!r} that cannot be pickled: {error}"
         refused = _refused(key, text, function=function, cause=error)
         raise refused from refused.__cause__
-
-
-def read_groups(
-    spans: Sequence[Span], partitions: range, loads: Loads = pickle.loads
-) -> Iterator[tuple[int, dict[Key, list[Value]]]]:
-    """Group the blocks of ``spans`` by partition and key.
-
-    Shape: each partition that has any key, ascending; its keys once each, in order of first appearance; the values of a
-    key in the order of ``spans``, then of emission, as a list that is the receiver's own.
-    Memory: all of ``spans`` decoded at the start; a partition is let go when the next is asked for.
-    Raises: BlockCorrupt, naming file and byte offset, before anything is yielded; InvalidEmission for values that
-    cannot be unpickled.
-    """
-    found: defaultdict[int, defaultdict[Key, list[Value]]] = defaultdict(lambda: defaultdict(list))
-    for span in spans:
-        for block in iter_blocks(span):
-            if block.partition not in partitions:
-                raise BlockCorrupt(
-                    f"block {block.path} at byte {block.offset}: wrong partition "
-                    f"(expected one of {partitions.start} to {partitions.stop - 1}, found {block.partition})",
-                    path=block.path,
-                    offset=block.offset,
-                    expected=partitions,
-                    found=block.partition,
-                )
-            keys, values = decode_columns(block, loads)
-            groups = found[block.partition]
-            if block.single:
-                for key, value in zip(keys, values, strict=True):
-                    groups[key].append(value)
-            else:
-                for key, several in zip(keys, values, strict=True):
-                    if key in groups:
-                        groups[key] += several
-                    else:
-                        groups[key] = several
-    for partition in sorted(found):
-        yield partition, found.pop(partition)
