@@ -123,6 +123,7 @@ def run_job(
         )
         try:
             engine.warm_up()
+            from mincemeat.engines.blame import is_remote
             from mincemeat.progress import progress_line
             from mincemeat.sources.base import as_source
 
@@ -130,6 +131,11 @@ def run_job(
             try:
                 with progress_line(progress) as line:
                     engine.run(job, source, sink, line.observe)
+            except Exception as error:
+                if is_remote(error):
+                    # Where we learned of it would bury where it happened.
+                    raise error.with_traceback(None)  # noqa: B904 - it is the same exception
+                raise
             finally:
                 source.close()
         finally:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def test_a_raising_mapfn_raises_its_own_exception_with_key_attempt_and_remote_tr
     assert "map tasks" in str(story)
     assert 'raise Unlucky(13, reason="of course")' in story.remote_traceback
     assert "mincemeat/attempt.py" not in story.remote_traceback
+
+
+def test_the_users_own_line_is_not_buried_under_frames_of_ours() -> None:
+    with pytest.raises(faulty.Unlucky) as caught:
+        mincemeat.run(UNLUCKY, faulty.unlucky, faulty.total, max_attempts=1)
+    ours = [frame.name for frame in traceback.extract_tb(caught.tb) if "mincemeat" in frame.filename]
+    assert ours == ["run", "run_job"]
 
 
 def test_a_raising_mapfn_on_a_cluster_names_the_worker() -> None:

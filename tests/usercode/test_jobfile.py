@@ -66,7 +66,7 @@ def test_directory_is_told_from_a_file(tmp_path: Path) -> None:
 
 def test_syntax_error_names_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "job.py", "x = 1\ndef mapfn(:\n")
-    assert str(refusal(path)) == f"the job file {path}, line 2 is not valid Python: invalid syntax"
+    assert str(refusal(path)) == f"the job file {path} is not valid Python, line 2: invalid syntax"
 
 
 @pytest.mark.parametrize("text", [b"x = 1\x00", b"x = '\xff'"])

@@ -115,6 +115,8 @@ def _tell(where: str, error: BaseException, timeout: float, *, is_connected: boo
     if isinstance(error, TimeoutError) and error.errno is None:  # ours; the system's own has a number
         verb = "accepted the connection but did not finish the handshake" if is_connected else "did not answer"
         return ConnectionFailed(f"{where} {verb} within {timeout:g} seconds")
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectionFailed(f"nothing listens at {where} (is the server started? is it another port?)")
     if isinstance(error, OSError):
         return ConnectionFailed(f"cannot connect to {where}: {error.strerror or error}")
     return None

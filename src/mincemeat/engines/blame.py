@@ -40,6 +40,12 @@ def raise_original(error: UserCodeError) -> NoReturn:
     raise original from story
 
 
+def is_remote(error: Exception) -> bool:
+    """Whether ``job_error`` made ``error``: its own traceback says nothing, because it happened elsewhere."""
+    story = error if isinstance(error, JobFailed) else error.__cause__
+    return isinstance(story, JobFailed) and story.attempt != ""
+
+
 def job_error(
     failure: Failure,
     task: TaskId | None = None,

@@ -102,12 +102,19 @@ class ClusterEngine(Engine):
         return _Attendance(lambda: self._tell_how_to_join(port), local, is_local=bool(self._generated))
 
     def _tell_how_to_join(self, port: int) -> None:
-        host = self._host or socket.gethostname()
+        # Every interface has no name that a worker could dial.
+        host = socket.gethostname() if self._host in ("", "0.0.0.0", "::") else self._host
         password = self._generated or "PASSWORD"
-        sys.stderr.write(
-            f"mincemeat: waiting for workers on port {port}. Start as many as you like, here or on other computers:\n"
-            f"  python -m mincemeat -p {password} -P {port} {host}\n"
+        _tell(
+            f"waiting for workers on port {port}. Start as many as you like, here or on other computers:\n"
+            f"  python -m mincemeat -p {password} -P {port} {host}"
         )
+
+
+def _tell(sentence: str) -> None:
+    """Say it to the person who started this process, if there is one. Not to a log: it may hold a password."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"mincemeat: {sentence}\n")
         sys.stderr.flush()
 
 
@@ -136,8 +143,7 @@ class _Attendance:
             self._local = None
             if self._is_local:
                 raise JobFailed(f"{ended}, and no others can join without a password. The job stops.")
-            sys.stderr.write(f"mincemeat: {ended}; waiting for others\n")
-            sys.stderr.flush()
+            _tell(f"{ended}; waiting for others")
 
 
 class _CoordinatorThread:

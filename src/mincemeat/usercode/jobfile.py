@@ -31,7 +31,7 @@ def load_job_file(path: str | os.PathLike[str]) -> types.ModuleType:
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes, before 3.12
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""
-        raise InvalidJob(f"the job file {name}{where} is not valid Python: {getattr(error, 'msg', error)}") from error
+        raise InvalidJob(f"the job file {name} is not valid Python{where}: {getattr(error, 'msg', error)}") from error
     module = types.ModuleType(JOB_MODULE)
     module.__file__ = file
     former = sys.modules.get(JOB_MODULE)
