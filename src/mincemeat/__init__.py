@@ -1,7 +1,7 @@
 """mincemeat: MapReduce on Python.
 
 ``run`` carries a job out on this machine; ``Server`` and ``Client`` carry it out on every machine that knows the
-password. ``text``, ``lines`` and ``files`` make a datasource of files.
+password. ``text``, ``lines``, ``files``, ``csv`` and ``jsonl`` make a datasource of files.
 """
 
 from mincemeat.api import Client, Server, run
@@ -21,6 +21,7 @@ from mincemeat.errors import (
     SpillSpaceExhausted,
 )
 from mincemeat.limits import DEFAULT_PORT, VERSION
+from mincemeat.sources.tables import csv, jsonl
 from mincemeat.sources.text import files, lines, text
 
 __version__ = VERSION
@@ -42,7 +43,9 @@ __all__ = [
     "ProtocolError",
     "Server",
     "SpillSpaceExhausted",
+    "csv",
     "files",
+    "jsonl",
     "lines",
     "run",
     "run_client",

@@ -79,6 +79,10 @@ FILE_SPLIT_BYTES: Final = 8 * 2**20
 FILES_PER_SPLIT_MAX: Final = 256
 # What a byte of a compressed file counts for when splits are filled: text shrinks about that much.
 UNFOLDED_PER_ARCHIVE_BYTE: Final = 6
+# The header of a CSV file travels with each of its pieces, and a first line beyond this is no header.
+CSV_HEAD_BYTES_MAX: Final = 2**20
+# A field of CSV beyond this is a quote that nobody closed, about to swallow the rest of the file.
+CSV_FIELD_CHARS_MAX: Final = 16 * 2**20
 
 # -- scheduler -------------------------------------------------------------------------------------------
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import csv as plain_csv
 import gzip
 import io
+import json
 import lzma
 import sys
 import tempfile
@@ -17,8 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mincemeat import limits
-from mincemeat.sources import compression, pieces, spool
+from mincemeat.errors import UserCodeError
+from mincemeat.sources import compression, pieces, rows, spool
 from mincemeat.sources.base import Source, as_source, open_split
+from mincemeat.sources.tables import csv, jsonl
 from mincemeat.sources.text import files, lines, text
 
 pytestmark = pytest.mark.slow
@@ -52,6 +56,7 @@ def _block_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(pieces, "_PROBE_BYTES", request.param)
             patch.setattr(compression, "BLOCK_BYTES", request.param)
             patch.setattr(spool, "_READ_BYTES", request.param)
+            patch.setattr(rows, "_ROWS_PER_BATCH", request.param)
         yield
 
 
@@ -200,6 +205,133 @@ def test_stdin_keeps_the_contract(data: bytes, split_bytes: int) -> None:
         for make, expected in ((lines, list(_plain_lines("-", data))), (files, [("-", _plain_text(data))])):
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
             check_contract(make("-", split_bytes=split_bytes), expected, [1])
+
+
+# -- tables ----------------------------------------------------------------------------------------------
+
+_field = st.text(alphabet='a",; é\u2028\x0c\ufeff', max_size=4)
+_long_field = st.text(alphabet='a",\r\n', max_size=4)
+
+
+def _csv_rows(data: list[list[str]], line_end: str, delimiter: str) -> Iterator[tuple[int, bytes, list[str]]]:
+    """Each row with its offset, as the csv module writes and reads it."""
+    offset = 0
+    for row in data:
+        written = io.StringIO(newline="")
+        writer = plain_csv.writer(written, delimiter=delimiter, lineterminator=line_end)
+        if any("\r" in field or "\n" in field for field in row):
+            writer = plain_csv.writer(
+                written, delimiter=delimiter, lineterminator=line_end, quoting=plain_csv.QUOTE_ALL
+            )
+        writer.writerow(row)
+        encoded = written.getvalue().encode()
+        read = list(plain_csv.reader(io.StringIO(written.getvalue(), newline=""), delimiter=delimiter))
+        assert read == [row]
+        yield offset, encoded, row
+        offset += len(encoded)
+
+
+@_quick
+@given(
+    st.integers(1, 3).flatmap(lambda width: st.lists(st.lists(_field, min_size=width, max_size=width), max_size=12)),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(",;\t"),
+    st.sampled_from([("", None), ("", b""), (".gz", None)]),
+    st.integers(1, 40),
+    _wishes,
+)
+def test_csv_at_any_split_size_is_what_the_csv_module_reads(
+    data: list[list[str]],
+    line_end: str,
+    delimiter: str,
+    packed: tuple[str, bytes | None],
+    split_bytes: int,
+    wishes: list[int],
+) -> None:
+    names = ["é", 'b"', "c"][: len(data[0]) if data else 1]
+    ending, cut = packed
+    given_rows = list(_csv_rows([names, *data], line_end, delimiter))
+    content = b"".join(encoded for _, encoded, _ in given_rows)
+    if cut is not None:
+        content = content.removesuffix(line_end.encode())
+    with tempfile.TemporaryDirectory() as directory:
+        name = _written(directory, "a.csv" + ending, _PACK[ending](content))
+        expected = [((name, offset), dict(zip(names, row, strict=True))) for offset, _, row in given_rows[1:]]
+        check_contract(csv(name, delimiter=delimiter, split_bytes=split_bytes), expected, wishes)
+        as_lists = [((name, offset), row) for offset, _, row in given_rows]
+        check_contract(csv(name, header=False, delimiter=delimiter, split_bytes=split_bytes), as_lists, wishes)
+
+
+@_quick
+@given(st.lists(st.lists(_field | _long_field, min_size=2, max_size=2), max_size=8), st.integers(1, 40))
+def test_csv_of_many_lines_a_row_is_what_the_csv_module_reads(data: list[list[str]], split_bytes: int) -> None:
+    given_rows = list(_csv_rows([["a\nb", "c"], *data], "\r\n", ","))
+    with tempfile.TemporaryDirectory() as directory:
+        name = _written(directory, "a.csv", b"".join(encoded for _, encoded, _ in given_rows))
+        expected = [((name, offset), {"a\nb": row[0], "c": row[1]}) for offset, _, row in given_rows[1:]]
+        check_contract(csv(name, multiline=True, split_bytes=split_bytes), expected, [1])
+
+
+@_quick
+@given(st.lists(st.lists(_field | _long_field, min_size=2, max_size=2), max_size=8), st.integers(1, 40))
+def test_csv_without_multiline_never_gives_wrong_rows_of_a_file_that_needs_it(
+    data: list[list[str]], split_bytes: int
+) -> None:
+    given_rows = list(_csv_rows([["a", "b"], *data], "\n", ","))
+    with tempfile.TemporaryDirectory() as directory:
+        name = _written(directory, "a.csv", b"".join(encoded for _, encoded, _ in given_rows))
+        source = csv(name, split_bytes=split_bytes)
+        needs_multiline = any("\n" in field for row in data for field in row)
+        failures = 0
+        for index in _cut(source, [1]):
+            try:
+                _read(source.payload(index))
+            except UserCodeError:
+                failures += 1
+        assert bool(failures) == needs_multiline
+
+
+@_quick
+@given(_content, st.integers(1, 12))
+def test_stdin_with_a_header_is_cut_like_a_file(data: bytes, split_bytes: int) -> None:
+    content = b"name\n" + data.replace(b"\r", b"").replace(b"\xef\xbb\xbf", b"")
+    expected = [(key, {"name": line}) for key, line in _plain_lines("-", content) if key[1] and line]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        check_contract(csv("-", split_bytes=split_bytes), expected, [1])
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+)
+
+
+@_quick
+@given(
+    st.lists(_json | st.none().map(lambda _: ...), max_size=8),
+    st.booleans(),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["utf-8", "utf-16"]),
+    st.integers(1, 40),
+)
+def test_jsonl_at_any_split_size_is_what_the_json_module_reads(
+    values: list[Any], ascii_only: bool, line_end: str, encoding: str, split_bytes: int
+) -> None:
+    dumped = [
+        (" " if value is ... else json.dumps(value, ensure_ascii=ascii_only)).encode(encoding, "surrogatepass")
+        for value in values
+    ]
+    mark = len("".encode(encoding))
+    content = "".encode(encoding) + b"".join(line[mark:] + line_end.encode(encoding)[mark:] for line in dumped)
+    expected, offset = [], 0
+    with tempfile.TemporaryDirectory() as directory:
+        name = _written(directory, "a.jsonl", content)
+        for value, line in zip(values, dumped, strict=True):
+            if value is not ...:
+                expected.append(((name, offset and offset + mark), value))
+            offset += len(line) - mark + len(line_end.encode(encoding)) - mark
+        check_contract(jsonl(name, encoding=encoding, errors="surrogatepass", split_bytes=split_bytes), expected, [1])
 
 
 def _written(directory: str, name: str, data: bytes) -> str:

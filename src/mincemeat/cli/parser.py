@@ -23,8 +23,9 @@ _PASSWORD_TEXT = """The password is taken from --password-file, else from the en
 else from -p, else asked for."""
 
 _RUN_TEXT = """Run a job file: a plain Python file with mapfn(key, value), reducefn(key, values) and, if you like,
-collectfn, partitionfn and datasource. Without a datasource each line of the inputs is a record; its key is
-(path, byte offset)."""
+collectfn, partitionfn and datasource. Without a datasource each line of the inputs is a record, whatever they are
+called; its key is (path, byte offset). For rows or JSON lines the job file says datasource = mincemeat.csv or
+mincemeat.jsonl; a datasource that is a function is called with the list of inputs."""
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

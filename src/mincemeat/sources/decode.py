@@ -25,7 +25,10 @@ Batch: TypeAlias = "Iterable[tuple[Any, Any]]"
 
 TEXT: Final = "text"
 LINES: Final = "lines"
+ENDED_LINES: Final = "ended lines"
 FILES: Final = "files"
+JSONL: Final = "jsonl"
+CSV: Final = "csv"
 
 UTF8: Final = "utf-8"
 
@@ -33,26 +36,43 @@ UTF8: Final = "utf-8"
 _STATEFUL_CODECS: Final = ("utf-7", "hz", "iso2022")
 
 
+class CsvForm(NamedTuple):
+    """``header``: the names of the columns; True: they are the first line of each file; False: rows are lists.
+
+    ``multiline``: whether a quoted field may hold line ends; such a file cannot be cut at them.
+    """
+
+    delimiter: str
+    header: list[str] | bool
+    multiline: bool
+
+
 class Reading(NamedTuple):
-    """What records to make: ``form`` is one of TEXT, LINES, FILES; ``encoding`` is ``None`` for bytes (FILES only).
+    """What records to make: ``form`` is one of the words above; ``encoding`` is ``None`` for bytes (FILES only).
 
     ``record_bytes``: about how long a record of TEXT is, where the whole of a file comes as one stream.
+    ``csv``: what else CSV needs. ENDED_LINES are LINES with their line ends: rows of CSV are made of them.
     """
 
     form: str
     encoding: str | None
     errors: str
     record_bytes: int
+    csv: CsvForm | None = None
 
 
 class Content(NamedTuple):
-    """The bytes of one piece, from ``offset`` of its file on, to be consumed once. A range is whole lines."""
+    """The bytes of one piece, from ``offset`` of its file on, to be consumed once. A range is whole lines.
+
+    ``head``: the first line of its file, where the piece does not start with it and cannot do without.
+    """
 
     name: str
     offset: int
     blocks: Iterator[bytes]
     codec: str
     is_range: bool
+    head: bytes = b""
 
 
 def normal_encoding(encoding: str) -> str:
@@ -72,6 +92,22 @@ def ends_lines_with_a_byte(encoding: str) -> bool:
 
 def records_of(content: Content, reading: Reading) -> Iterator[Batch]:
     """The records of ``content`` in order. Raises: UserCodeError, its key the record's, if a text does not decode."""
+    if reading.form == JSONL:
+        from mincemeat.sources.rows import json_records
+
+        yield from map(json_records, records_of(content, reading._replace(form=LINES)))
+        return
+    if reading.form == CSV and reading.csv is not None:
+        from mincemeat.sources.rows import csv_batches
+
+        as_lines = reading._replace(form=ENDED_LINES if reading.csv.multiline else LINES)
+        head = Content(content.name, 0, iter([content.head]), "", is_range=True) if content.head else None
+        yield from csv_batches(
+            chain.from_iterable(records_of(content, as_lines)),
+            None if head is None else chain.from_iterable(records_of(head, as_lines)),
+            reading.csv,
+        )
+        return
     blocks = content.blocks
     if content.codec:
         from mincemeat.sources.compression import decompressed
@@ -83,8 +119,8 @@ def records_of(content: Content, reading: Reading) -> Iterator[Batch]:
     encoding = reading.encoding or UTF8
     if not ends_lines_with_a_byte(encoding):
         yield from _stream_batches(content, blocks, reading)
-    elif reading.form == LINES:
-        yield from _line_batches(content, blocks, encoding, reading.errors)
+    elif reading.form != TEXT:
+        yield from _line_batches(content, blocks, reading)
     else:
         yield from _text_batches(content, blocks, reading)
 
@@ -128,35 +164,36 @@ def _mark_length(data: bytes, offset: int, encoding: str) -> int:
 # -- lines -----------------------------------------------------------------------------------------------
 
 
-def _line_batches(content: Content, blocks: Iterator[bytes], encoding: str, errors: str) -> Iterator[Batch]:
+def _line_batches(content: Content, blocks: Iterator[bytes], reading: Reading) -> Iterator[Batch]:
     name, offset = content.name, content.offset
+    encoding = reading.encoding or UTF8
     for block in _whole_lines(blocks, b"\n"):
         mark = _mark_length(block, offset, encoding)
         if mark:
             # The first line has the key 0 with and without a mark, so it is cut off and goes alone.
             end = block.find(b"\n") + 1 or len(block)
-            yield _lines(name, offset, block[mark:end], encoding, errors)
+            yield _lines(name, offset, block[mark:end], reading)
             offset, block = end, block[end:]
         if block:
-            yield _lines(name, offset, block, encoding, errors)
+            yield _lines(name, offset, block, reading)
             offset += len(block)
 
 
-def _lines(name: str, offset: int, block: bytes, encoding: str, errors: str) -> Batch:
+def _lines(name: str, offset: int, block: bytes, reading: Reading) -> Batch:
     """The records of a block of whole lines; its last line may lack its end."""
     try:
-        text = block.decode(encoding, errors)
+        text = block.decode(reading.encoding or UTF8, reading.errors)
     except UnicodeError:
-        return _lines_one_by_one(name, offset, block, encoding, errors)
+        return _lines_one_by_one(name, offset, block, reading)
     lines = text.split("\n")
     if len(text) == len(block) and block.isascii():
         lengths: Iterable[int] = map(len, lines)
     else:
         raw = block.split(b"\n")
         if len(raw) != len(lines):  # an errors= handler made or swallowed line ends
-            return _lines_one_by_one(name, offset, block, encoding, errors)
+            return _lines_one_by_one(name, offset, block, reading)
         lengths = map(len, raw)
-    return _keyed(name, offset, lengths, 1, _without_line_ends(text, lines))
+    return _keyed(name, offset, lengths, 1, _finished(text, lines, reading))
 
 
 def _keyed(name: str, offset: int, lengths: Iterable[int], line_end_length: int, lines: list[str]) -> Batch:
@@ -164,6 +201,14 @@ def _keyed(name: str, offset: int, lengths: Iterable[int], line_end_length: int,
     # Line i starts behind i other lines and their i line ends.
     offsets = map(add, accumulate(lengths, initial=offset), count(0, line_end_length))
     return zip(zip(repeat(name), offsets), lines, strict=False)
+
+
+def _finished(text: str, lines: list[str], reading: Reading) -> list[str]:
+    """``lines``, which are ``text`` split at ``\\n``, as the records have them."""
+    if reading.form != ENDED_LINES:
+        return _without_line_ends(text, lines)
+    ended = [line + "\n" for line in lines[:-1]]
+    return [*ended, lines[-1]] if lines[-1] else ended
 
 
 def _without_line_ends(text: str, lines: list[str]) -> list[str]:
@@ -174,12 +219,15 @@ def _without_line_ends(text: str, lines: list[str]) -> list[str]:
     return [*ended, lines[-1]] if lines[-1] else ended
 
 
-def _lines_one_by_one(name: str, offset: int, block: bytes, encoding: str, errors: str) -> Iterator[tuple[Any, Any]]:
+def _lines_one_by_one(name: str, offset: int, block: bytes, reading: Reading) -> Iterator[tuple[Any, Any]]:
     """As ``_lines``, slowly; the lines before one that does not decode are there."""
     for raw in _split_keeping_ends(block):
         key = (name, offset)
-        line = raw.removesuffix(b"\r\n") if raw.endswith(b"\r\n") else raw.removesuffix(b"\n")
-        yield key, _decode(line, key, encoding, errors)
+        if reading.form == ENDED_LINES:
+            line = raw
+        else:
+            line = raw.removesuffix(b"\r\n") if raw.endswith(b"\r\n") else raw.removesuffix(b"\n")
+        yield key, _decode(line, key, reading.encoding or UTF8, reading.errors)
         offset += len(raw)
 
 
@@ -245,7 +293,7 @@ def _stream_batches(content: Content, blocks: Iterator[bytes], reading: Reading)
 
     def lines_of(offset: int, text: str) -> Batch:
         lines = text.split("\n")
-        return _keyed(name, offset, map(measure, lines), measure("\n"), _without_line_ends(text, lines))
+        return _keyed(name, offset, map(measure, lines), measure("\n"), _finished(text, lines, reading))
 
     offset = 0
     for text in filter(None, portions):

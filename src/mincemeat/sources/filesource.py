@@ -14,7 +14,7 @@ from mincemeat.sources.base import Source, SplitInfo
 from mincemeat.sources.compression import codec_of
 from mincemeat.sources.decode import FILES, UTF8, Reading, ends_lines_with_a_byte
 from mincemeat.sources.paths import InputFile, Paths, expand
-from mincemeat.sources.pieces import Piece, data_parts, describe, rechunked
+from mincemeat.sources.pieces import Piece, data_parts, describe, head_of, rechunked
 from mincemeat.sources.spool import Spool
 
 
@@ -29,7 +29,12 @@ class FileSource(Source):
         self._inputs = expand(paths, exclude)
         self._reading = reading
         # What is not cut at lines is one piece a file.
-        self._is_cut_at_lines = reading.form != FILES and ends_lines_with_a_byte(reading.encoding or UTF8)
+        self._is_cut_at_lines = (
+            reading.form != FILES
+            and ends_lines_with_a_byte(reading.encoding or UTF8)
+            and not (reading.csv is not None and reading.csv.multiline)
+        )
+        self._needs_heads = reading.csv is not None and reading.csv.header is True
         self._spools: list[Spool] = []
         self._splits: list[list[Piece]] = []
         self._plan = self._iter_splits()
@@ -98,9 +103,10 @@ class FileSource(Source):
             return
         # Equal pieces rather than full ones and a rest: no slot waits long for the last.
         pieces = -(-file.size // self._reading.record_bytes)
+        head = head_of(whole) if self._needs_heads and pieces > 1 else ""
         for number in range(pieces):
             start, stop = number * file.size // pieces, (number + 1) * file.size // pieces
-            yield whole._replace(start=start, stop=stop)
+            yield whole._replace(start=start, stop=stop, head=head if number else "")
 
     def _may_be_binary(self, file: InputFile) -> bool:
         encoding = self._reading.encoding
@@ -117,6 +123,8 @@ class FileSource(Source):
             return
         while (stretch := spool.cut(self._reading.record_bytes)) is not None:
             start, stop = stretch
+            if start and self._needs_heads and not piece.head:
+                piece = piece._replace(head=head_of(piece))
             yield piece._replace(start=start, stop=stop)
 
 

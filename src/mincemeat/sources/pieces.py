@@ -22,15 +22,18 @@ from itertools import chain
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from mincemeat import limits
+from mincemeat.errors import InvalidJob
 from mincemeat.sources.base import DATA_TAG, FILES_TAG, SplitUnreadable, read_exactly
 from mincemeat.sources.compression import BLOCK_BYTES, open_decompressed
-from mincemeat.sources.decode import Content, Reading, records_of
+from mincemeat.sources.decode import Content, CsvForm, Reading, records_of
 
 # A file with a NUL this near to its start is no text: what git, grep and others look at, too.
 BINARY_PROBE_BYTES: Final = 1024
 # Looking for one line end takes a short read: lines are rarely longer.
 _PROBE_BYTES: Final = 8 * 2**10
 
+# Bytes as characters, so that JSON carries them.
+_HEAD_CODEC: Final = "latin-1"
 _LENGTH: Final = struct.Struct(">I")
 _OFFSET: Final = struct.Struct(">Q")
 _PASSED_OVER: Final = (
@@ -43,6 +46,7 @@ class Piece(NamedTuple):
 
     ``size`` and ``mtime_ns`` tell whether a file of that path is the file that was planned; ``size`` is -1 for a spool,
     whose path is unique and which still grows. ``may_be_binary``: to be passed over if it looks binary.
+    ``head``: the first line of the file, for pieces that need it and do not start with it; its bytes as characters.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Piece(NamedTuple):
     mtime_ns: int
     codec: str
     may_be_binary: bool
+    head: str = ""
 
 
 def describe(reading: Reading, pieces: Iterable[Piece]) -> bytes:
@@ -65,8 +70,9 @@ def _as_json(reading: Reading, pieces: Iterable[Piece]) -> bytes:
 
 
 def _from_json(text: bytes) -> tuple[Reading, list[Piece]]:
-    reading, pieces = json.loads(text)
-    return Reading(*reading), [Piece(*piece) for piece in pieces]
+    (form, encoding, errors, record_bytes, csv), pieces = json.loads(text)
+    reading = Reading(form, encoding, errors, record_bytes, csv and CsvForm(*csv))
+    return reading, [Piece(*piece) for piece in pieces]
 
 
 def read_files(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
@@ -121,7 +127,9 @@ def read_data(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
             if offset == _PASSED_OVER:
                 continue
             blocks = _received_blocks(stream)
-            yield from records_of(Content(piece.name, offset, blocks, piece.codec, piece.stop is not None), reading)
+            head = piece.head.encode(_HEAD_CODEC)
+            content = Content(piece.name, offset, blocks, piece.codec, piece.stop is not None, head)
+            yield from records_of(content, reading)
             for _ in blocks:  # behind the end of an archive there may be padding; the next piece starts after it
                 pass
 
@@ -136,6 +144,21 @@ def _read_length(stream: BinaryIO) -> int:
 def _received_blocks(stream: BinaryIO) -> Iterator[bytes]:
     while length := _read_length(stream):
         yield read_exactly(stream, length)
+
+
+def head_of(piece: Piece) -> str:
+    """The ``head`` for the pieces of the same file. Raises: SplitUnreadable; InvalidJob if the line has no end."""
+    with _opened(piece._replace(start=0, stop=None, may_be_binary=False)) as content:
+        head = b""
+        for block in content.blocks if content is not None else ():
+            head += block
+            end = head.find(b"\n") + 1
+            if end:
+                return head[:end].decode(_HEAD_CODEC)
+            if len(head) > limits.CSV_HEAD_BYTES_MAX:
+                bound = limits.CSV_HEAD_BYTES_MAX
+                raise InvalidJob(f"the first line of {piece.name!r} should be a header and has more than {bound} bytes")
+    return head.decode(_HEAD_CODEC)
 
 
 @contextlib.contextmanager
@@ -155,7 +178,7 @@ def _opened(piece: Piece) -> Iterator[Content | None]:
         else:
             first = _first_line_start(file, piece.start, piece.stop)
             blocks = _owned_blocks(file, piece, first, piece.stop)
-            yield Content(piece.name, first, blocks, piece.codec, is_range=True)
+            yield Content(piece.name, first, blocks, piece.codec, is_range=True, head=piece.head.encode(_HEAD_CODEC))
 
 
 def _check_same(piece: Piece, facts: os.stat_result) -> None:

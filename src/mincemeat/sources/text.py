@@ -13,6 +13,7 @@ from mincemeat.errors import InvalidJob
 from mincemeat.sources.base import Source
 
 if TYPE_CHECKING:
+    from mincemeat.sources.decode import CsvForm
     from mincemeat.sources.paths import Paths
 
 
@@ -35,7 +36,7 @@ def text(
     ``exclude``: patterns; files and directories of such names are passed over where a directory or ``**`` is walked.
     Raises: InvalidJob if an input is not there or cannot be read.
     """
-    return _file_source(paths, "text", encoding, errors, split_bytes, exclude)
+    return file_source(paths, "text", encoding, errors, split_bytes, exclude)
 
 
 def lines(
@@ -52,7 +53,7 @@ def lines(
     starts in the (decompressed) file, in bytes, so the first line of a file has offset 0. Parameters and errors as of
     ``text``.
     """
-    return _file_source(paths, "lines", encoding, errors, split_bytes, exclude)
+    return file_source(paths, "lines", encoding, errors, split_bytes, exclude)
 
 
 def files(
@@ -69,12 +70,19 @@ def files(
     Memory: a slot holds the whole of one file. ``split_bytes``: small files share a map task up to this size.
     The other parameters and errors as of ``text``.
     """
-    return _file_source(paths, "files", encoding, errors, split_bytes, exclude)
+    return file_source(paths, "files", encoding, errors, split_bytes, exclude)
 
 
-def _file_source(
-    paths: Paths, form: str, encoding: str | None, errors: str, split_bytes: int, exclude: Iterable[str]
+def file_source(
+    paths: Paths,
+    form: str,
+    encoding: str | None,
+    errors: str,
+    split_bytes: int,
+    exclude: Iterable[str],
+    csv: CsvForm | None = None,
 ) -> Source:
+    """The source of ``paths``, its records of ``form``, a word of decode.py. Raises: InvalidJob, as ``text`` says."""
     # Here and not above: a job over a dict starts faster without these modules.
     import codecs
 
@@ -89,4 +97,4 @@ def _file_source(
         codecs.lookup_error(errors)
     except LookupError as error:
         raise InvalidJob(f"the input cannot be decoded: {error}") from error
-    return FileSource(paths, Reading(form, encoding, errors, split_bytes), exclude)
+    return FileSource(paths, Reading(form, encoding, errors, split_bytes, csv), exclude)
