@@ -19,3 +19,7 @@ ci:
 # events per second and bytes per task of the scheduler
 bench-scheduler:
     python bench/scheduler.py
+
+# one workload (W1 to W5) with mincemeat and its peers; see bench/README.md
+bench workload="W5":
+    python -m bench {{workload}}

@@ -1,0 +1,30 @@
+"""Word count with mincemeat: slots of this machine, or with CLUSTER=1 two workers that join over TLS."""
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import mincemeat
+
+
+def words(_key: Any, text: str) -> Iterator[tuple[str, int]]:
+    for word in text.split():
+        yield word, 1
+
+
+def total(_word: str, counts: list[int]) -> int:
+    return sum(counts)
+
+
+if __name__ == "__main__":
+    path, output, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    where: dict[str, Any] = {}
+    if os.environ.get("CLUSTER"):
+        where = {"engine": "cluster", "host": "127.0.0.1", "port": 0, "password": "loopback"}
+    counts = mincemeat.run(
+        mincemeat.text(path), words, total, collectfn=total, workers=workers, progress=False, **where
+    )
+    with open(output, "w", encoding="utf-8") as file:
+        for word in sorted(counts):
+            file.write(f"{word}\t{counts[word]}\n")
