@@ -15,13 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mincemeat import limits
-from mincemeat.errors import InvalidEmission, UserCodeError
+from mincemeat.errors import BlockCorrupt, InvalidEmission, UserCodeError
 from mincemeat.model import (
     AttemptId,
     Failure,
     FailureKind,
     Key,
     MapReport,
+    ReduceFunction,
     ReduceReport,
     Span,
     UserFunctions,
@@ -39,6 +40,7 @@ from mincemeat.shuffle.block import (
 from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
 from mincemeat.shuffle.grouping import read_groups
 from mincemeat.shuffle.store import JobStore
+from mincemeat.shuffle.values import StoredValues, Values
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -84,13 +86,14 @@ def run_reduce(
     store: JobStore,
     attempt: AttemptId,
     *,
+    memory_bytes: int,
     loads: Loads = pickle.loads,
 ) -> ReduceReport:
     """Group the blocks of ``spans``, reduce each key, and commit the results as the attempt's file in ``store``.
 
     Shape: ``spans`` in the order of the map tasks, each holding blocks of ``partitions`` (consecutive) only. Results
-    stand by ascending partition, then in order of the keys' first appearance.
-    Memory: the groups of all ``partitions`` at once, and ``limits.RESULTS_PER_BLOCK`` results.
+    stand by ascending partition, then in the order of ``read_groups``.
+    Memory: about ``memory_bytes`` for the groups, and a block of results; see ``read_groups``.
     Raises: UserCodeError; BlockCorrupt; InvalidEmission for values that cannot be unpickled; SpillSpaceExhausted. No
     file of the attempt is left behind then.
 
@@ -98,46 +101,62 @@ def run_reduce(
     """
     started = time.perf_counter()
     keys = values = 0
-    with store.writing(attempt) as writer:
-        for partition, groups in read_groups(spans, partitions, loads):
+    with store.writing(attempt) as writer, store.regrouping(attempt) as files:
+        results = _Results(writer, memory_bytes)
+        for partition, groups in read_groups(spans, partitions, files, memory_bytes=memory_bytes, loads=loads):
             keys += len(groups)
             values += sum(map(len, groups.values()))
-            _reduce_partition(functions, partition, groups, writer)
+            _reduce_groups(functions.reducefn, partition, groups, results)
     store.commit(attempt)
     return ReduceReport(
         keys=keys, values=values, seconds=time.perf_counter() - started, output_bytes=store.size(attempt)
     )
 
 
-def _reduce_partition(
-    functions: UserFunctions, partition: int, groups: dict[Key, list[Any]], writer: BlockWriter
+class _Results:
+    """Results on their way into blocks, sized by the block before: results may be larger than what they are made of."""
+
+    def __init__(self, writer: BlockWriter, memory_bytes: int) -> None:
+        self.keys: list[Key] = []
+        self.results: list[Any] = []
+        self.room = limits.RESULTS_PER_FIRST_BLOCK
+        self._writer = writer
+        self._block_bytes = min(limits.RESULT_BLOCK_BYTES, memory_bytes * limits.BATCH_BUDGET_SHARE)
+
+    def write(self, partition: int) -> None:
+        """Append what there is as a block of ``partition``."""
+        count = len(self.keys)
+        if not count:
+            return
+        payload = encode_or_blame(self.keys, self.results, single=True, function="reducefn")
+        self._writer.append(partition, payload, keys=count, pairs=count, single=True)
+        self.keys.clear()
+        self.results.clear()
+        affordable = int(self._block_bytes * count / len(payload))
+        self.room = max(1, min(affordable, 2 * self.room, limits.RESULTS_PER_BLOCK))
+
+
+def _reduce_groups(
+    reducefn: ReduceFunction | None, partition: int, groups: dict[Key, Values], written: _Results
 ) -> None:
-    reducefn = functions.reducefn
-    keys: list[Key] = []
-    results: list[Any] = []
-
-    def write() -> None:
-        payload = encode_or_blame(keys, results, single=True, function="reducefn")
-        writer.append(partition, payload, keys=len(keys), pairs=len(keys), single=True)
-        keys.clear()
-        results.clear()
-
+    """Reduce each key. All results are written at the end: they may refer to values that are on disk until then."""
+    keys, results = written.keys, written.results
     for key, values in groups.items():
-        if reducefn is None:
-            result: Any = values
-        else:
+        result: Any = values
+        if reducefn is not None:
             try:
                 result = reducefn(key, values)
-            except (KeyboardInterrupt, GeneratorExit):
+            except (KeyboardInterrupt, GeneratorExit, BlockCorrupt):  # the last from values that are read from disk
                 raise
             except BaseException as error:  # sys.exit() is a failure of the attempt like any other
                 raise user_code_error("reducefn", key, error) from error
+        if isinstance(result, StoredValues):  # as a result it is a list, and so has to fit into memory once
+            result = list(result)
         keys.append(key)
         results.append(result)
-        if len(keys) >= limits.RESULTS_PER_BLOCK:
-            write()
-    if keys:
-        write()
+        if len(keys) >= written.room:
+            written.write(partition)
+    written.write(partition)
 
 
 def iter_results(path: str, *, loads: Loads = pickle.loads) -> Iterator[tuple[Key, Any]]:

@@ -32,6 +32,17 @@ EXCLUDE_AFTER_FAILED_TASKS: Final = 3
 # twice this number.
 MEMORY_BYTES: Final = 256 * 2**20
 MEMORY_BYTES_MIN: Final = 64
+# Unless the user says how much, all slots together get this share of the machine's memory (or of the container's, if
+# that is less), so that at their peak half of it is left to the caller, the system and its file cache ...
+MEMORY_SHARE: Final = 1 / 4
+# ... and each at least this (smaller ones spend their time on disk) and at most MEMORY_BYTES, with which a job of 64
+# partitions regroups nothing up to some gigabytes.
+MEMORY_BYTES_LEAST: Final = 32 * 2**20
+# Where the machine's memory cannot be found out: what the smallest of today's computers have.
+MEMORY_ASSUMED_BYTES: Final = 4 * 2**30
+# Less is a slip of the pen (memory=256) or a budget that an interpreter's own 10 MB make pointless; more is none.
+MEMORY_ASKED_BYTES_MIN: Final = 2**20
+MEMORY_ASKED_BYTES_MAX: Final = 64 * 2**40
 
 # Reduce tasks coalesce neighbouring partitions until their blocks hold about this many bytes: a few hundred
 # milliseconds of reducing, so that a tiny job has one reduce task and a large one keeps every slot busy.
@@ -63,6 +74,22 @@ GROUP_VALUE_BYTES: Final = 9
 # Results of reducefn are written in blocks of this many: enough to make the 40 bytes of a block's header and the
 # start of a pickle disappear, few enough that a reader holds little at a time.
 RESULTS_PER_BLOCK: Final = 2048
+# ... unless these become larger than this much, or than a batch's share of the budget; the first block finds out.
+RESULT_BLOCK_BYTES: Final = 4 * 2**20
+RESULTS_PER_FIRST_BLOCK: Final = 256
+
+# The reduce side weighs one pair in so many, at half a microsecond each: a few nanoseconds a pair.
+GROUPED_PAIRS_PER_SAMPLE: Final = 128
+# A partition that does not fit into memory is dealt out into at most this many parts at a time: the blocks of a
+# bufferful are then still a 64th of the budget, and two levels are enough for a thousand times the budget.
+REGROUP_PARTS_MAX: Final = 64
+# A key with at least this share of what memory held gets a place of its own, so that it is written once and not at
+# each level. Four such keys at most, so that what they leave behind in the budget is little.
+REGROUP_ALONE_SHARE: Final = 1 / 4
+# Values read from disk come in blocks of about this size in memory: a millisecond or two to read one value somewhere,
+# and 24 bytes of index for each. With a small budget a block is at most one part in so many of it.
+STORED_BLOCK_BYTES: Final = 256 * 2**10
+STORED_BLOCKS_MIN: Final = 16
 
 # -- splits ----------------------------------------------------------------------------------------------
 
@@ -79,10 +106,13 @@ FILE_SPLIT_BYTES: Final = 8 * 2**20
 FILES_PER_SPLIT_MAX: Final = 256
 # What a byte of a compressed file counts for when splits are filled: text shrinks about that much.
 UNFOLDED_PER_ARCHIVE_BYTE: Final = 6
+
 # The header of a CSV file travels with each of its pieces, and a first line beyond this is no header.
 CSV_HEAD_BYTES_MAX: Final = 2**20
 # A field of CSV beyond this is a quote that nobody closed, about to swallow the rest of the file.
 CSV_FIELD_CHARS_MAX: Final = 16 * 2**20
+# What a request for a file behind a URL asks for: long against a round trip of 50 ms, little for a slot to hold.
+REMOTE_FETCH_BYTES: Final = 4 * 2**20
 
 # -- scheduler -------------------------------------------------------------------------------------------
 

@@ -93,7 +93,9 @@ class Slot:
                 )._asdict()
         spans = [Span(*span) for span in header["spans"]]
         partitions = range(header["first"], header["last"])
-        return attempts.run_reduce(functions, spans, partitions, store, attempt)._asdict()
+        return attempts.run_reduce(
+            functions, spans, partitions, store, attempt, memory_bytes=self._job["memory_bytes"]
+        )._asdict()
 
     def _load(self) -> UserFunctions:
         if self._functions is None:

@@ -46,7 +46,7 @@ def run_job(
     for index, first in enumerate(range(0, partitions, width)):
         span_range = range(first, min(first + width, partitions))
         spans = [span for task in range(len(splits)) for span in store.spans(map_attempt(task), span_range)]
-        run_reduce(functions, spans, span_range, store, reduce_attempt(index))
+        run_reduce(functions, spans, span_range, store, reduce_attempt(index), memory_bytes=memory_bytes)
         results += iter_results(store.path(reduce_attempt(index)))
     return results
 
@@ -161,7 +161,9 @@ def test_reports_count_what_was_done(tmp_path: Path) -> None:
     for partition, size in enumerate(report.partition_bytes):
         spans = store.spans(map_attempt(0), range(partition, partition + 1))
         assert sum(span.length for span in spans) == size
-    reduced = run_reduce(functions, store.spans(map_attempt(0), range(3)), range(3), store, reduce_attempt(0))
+    reduced = run_reduce(
+        functions, store.spans(map_attempt(0), range(3)), range(3), store, reduce_attempt(0), memory_bytes=2**20
+    )
     assert (reduced.keys, reduced.values) == (6, 6)
     assert reduced.output_bytes == store.size(reduce_attempt(0))
     assert min(report.seconds, reduced.seconds) >= 0
@@ -236,7 +238,12 @@ def test_failed_reduce_attempt_leaves_no_file(tmp_path: Path, reducefn: Any, rai
     before = os.listdir(tmp_path)
     with pytest.raises(raised):
         run_reduce(
-            UserFunctions(reducefn=reducefn), store.spans(map_attempt(0), range(1)), range(1), store, reduce_attempt(0)
+            UserFunctions(reducefn=reducefn),
+            store.spans(map_attempt(0), range(1)),
+            range(1),
+            store,
+            reduce_attempt(0),
+            memory_bytes=2**20,
         )
     assert os.listdir(tmp_path) == before
 
@@ -246,7 +253,9 @@ def test_result_that_cannot_be_pickled_is_blamed_on_reducefn(tmp_path: Path) -> 
     run_map(UserFunctions(), [("a", 1)], store, map_attempt(0), partitions=1, memory_bytes=2**20)
     functions = UserFunctions(reducefn=lambda _key, values: iter(lambda: values, None))
     with pytest.raises(UserCodeError) as caught:
-        run_reduce(functions, store.spans(map_attempt(0), range(1)), range(1), store, reduce_attempt(0))
+        run_reduce(
+            functions, store.spans(map_attempt(0), range(1)), range(1), store, reduce_attempt(0), memory_bytes=2**20
+        )
     assert (caught.value.function, caught.value.key) == ("reducefn", "'a'")
     assert str(caught.value.__cause__).startswith("reducefn gave for key 'a' a result of type 'callable_iterator'")
 
@@ -264,7 +273,14 @@ def test_damaged_input_of_a_reduce_attempt_is_told_and_leaves_no_file(tmp_path: 
     run_map(UserFunctions(), [("a", 1)], store, map_attempt(0), partitions=1, memory_bytes=2**20)
     (span,) = store.spans(map_attempt(0), range(1))
     with pytest.raises(BlockCorrupt):
-        run_reduce(UserFunctions(), [span, Span(span.path, span.offset + 1, 50)], range(1), store, reduce_attempt(0))
+        run_reduce(
+            UserFunctions(),
+            [span, Span(span.path, span.offset + 1, 50)],
+            range(1),
+            store,
+            reduce_attempt(0),
+            memory_bytes=2**20,
+        )
     assert os.listdir(tmp_path) == ["m-00000.0.blocks"]
 
 

@@ -40,7 +40,7 @@ for task in range(3):
     sizes.append([report.spills, report.partition_bytes])
 spans = [span for task in range(3) for span in store.spans(AttemptId(TaskId(Phase.MAP, task), 0), range(8))]
 attempt = AttemptId(TaskId(Phase.REDUCE, 0), 0)
-run_reduce(UserFunctions(), spans, range(8), store, attempt)
+run_reduce(UserFunctions(), spans, range(8), store, attempt, memory_bytes=2**20)
 order = [[partition_hash(key), values] for key, values in iter_results(store.path(attempt))]
 store.clear()
 print(json.dumps([sizes, order]))

@@ -187,7 +187,9 @@ def test_values_that_cannot_be_unpickled_are_the_users(tmp_path: Path) -> None:
         raise pickle.UnpicklingError("class os.system is not data")
 
     with pytest.raises(InvalidEmission) as caught:
-        run_reduce(UserFunctions(), store.spans(ATTEMPT, range(1)), range(1), store, ATTEMPT, loads=refuse)
+        run_reduce(
+            UserFunctions(), store.spans(ATTEMPT, range(1)), range(1), store, ATTEMPT, memory_bytes=2**20, loads=refuse
+        )
     failure = describe_failure(caught.value)
     assert failure.kind is FailureKind.USER
     assert failure.message.endswith("cannot be unpickled: UnpicklingError: class os.system is not data")

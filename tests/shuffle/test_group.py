@@ -17,6 +17,7 @@ from mincemeat.model import Span, UserFunctions
 from mincemeat.shuffle.block import BlockWriter, decode_columns, iter_blocks
 from mincemeat.shuffle.group import GroupBuffer
 from mincemeat.shuffle.grouping import read_groups
+from mincemeat.shuffle.store import RegroupFiles
 
 
 class Spilled:
@@ -36,6 +37,10 @@ class Spilled:
         path.write_bytes(self.file.getvalue())
         entries = self.writer.entries
         return Span(str(path), entries[0].offset, sum(entry.length for entry in entries))
+
+
+def grouped(spans: list[Span], partitions: range) -> list[tuple[int, dict[Any, Any]]]:
+    return list(read_groups(spans, partitions, RegroupFiles("/nowhere"), memory_bytes=2**20))
 
 
 def emit(pairs: Any) -> UserFunctions:
@@ -126,7 +131,7 @@ def test_collectfn_is_called_once_per_key_and_spill_and_its_result_is_one_value(
     for _ in range(2):
         spilled.run([(1, None)])
     assert calls == {"a": 2, "b": 2}
-    ((_partition, groups),) = read_groups([spilled.span(tmp_path / "f")], range(1))
+    ((_partition, groups),) = grouped([spilled.span(tmp_path / "f")], range(1))
     assert groups == {"a": [[2, 2], [2, 2]], "b": [[1, 1], [1, 1]]}
 
 
@@ -138,7 +143,7 @@ def test_values_of_a_key_keep_the_order_of_spills_and_spans(tmp_path: Any) -> No
         spilled.run((f"{task}{n}", n) for n in range(3))
         assert spilled.buffer.spills > 1
         spans.append(spilled.span(tmp_path / f"{task}"))
-    ((_partition, groups),) = read_groups(spans, range(1))
+    ((_partition, groups),) = grouped(spans, range(1))
     assert list(groups) == ["x", "00", "01", "02", "10", "11", "12", "20", "21", "22"]
     assert groups["x"] == [(f"{task}{n}", n) for task in range(3) for n in range(3)]
 
@@ -148,14 +153,14 @@ def test_every_key_with_one_value_is_stored_flat(tmp_path: Any) -> None:
     (block,) = iter_blocks(spilled.span(tmp_path / "f"))
     assert block.single
     assert decode_columns(block) == (["a", "b"], [[1], []])
-    ((_partition, groups),) = read_groups([spilled.span(tmp_path / "f")], range(1))
+    ((_partition, groups),) = grouped([spilled.span(tmp_path / "f")], range(1))
     assert groups == {"a": [[1]], "b": [[]]}
 
 
 def test_block_of_another_partition_is_damage(tmp_path: Any) -> None:
     spilled = Spilled(emit([("a", 1)]), partitions=1).run([(1, None)])
     with pytest.raises(BlockCorrupt, match=r"wrong partition \(expected one of 3 to 4, found 0\)"):
-        list(read_groups([spilled.span(tmp_path / "f")], range(3, 5)))
+        grouped([spilled.span(tmp_path / "f")], range(3, 5))
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,9 @@ class _InlineRun:
         for index, partitions in enumerate(plan):
             attempt = AttemptId(TaskId(Phase.REDUCE, index), 0)
             spans = [span for output in maps for span in self._store.spans(output, partitions)]
-            attempts.run_reduce(self._job.functions, spans, partitions, self._store, attempt)
+            attempts.run_reduce(
+                self._job.functions, spans, partitions, self._store, attempt, memory_bytes=self._job.memory_bytes
+            )
             self._drain.add(index, self._store.path(attempt))
             self._drain.drain()
             self._report(reduce_committed=index + 1)

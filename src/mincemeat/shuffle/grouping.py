@@ -1,54 +1,168 @@
-"""Decides how blocks become groups again on the reduce side.
+"""Decides how blocks become groups again on the reduce side, within a memory budget.
 
 It knows nothing of tasks, file names or where blocks come from.
 
-    blocks in split order  -->  {key: [value, ...]} per partition  -->  reducefn
+    blocks in split order -> {key: [value, ...]} per partition --fits--> reducefn
+                                 --full, and there is more--> dealt out into parts on disk (regroup.py) --> each alone
+
+What is read first goes into one dict per partition. When that is full and blocks are left, everything is dealt out to
+disk: the partitions apart if there are several, else the keys of the one by further bits of their hash, and each part
+is grouped alone, in the same way. A key that is much of what was held by itself has a place of its own in the file, and
+its values are a list if they fit into the budget and a sequence that reads them from disk if they do not.
+
+Order: values of a key in input order, always. Keys of a partition in the order of their first appearance if it fits; of
+one that was dealt out first the keys that had a place of their own, then the parts in their order: that depends on the
+budget, on the blocks, and on how large this version of Python makes its objects.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import NamedTuple, TypeAlias
 
+from mincemeat import limits
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Span, Value
-from mincemeat.shuffle.block import Loads, decode_columns, iter_blocks
+from mincemeat.shuffle.block import Block, Loads, decode_columns, iter_blocks
+from mincemeat.shuffle.regroup import ByOrdinal, Groups, HashUnknown, Regrouping, Rule, next_rule
+from mincemeat.shuffle.sizes import sampled_size
+from mincemeat.shuffle.store import RegroupFiles
+from mincemeat.shuffle.values import Values
+
+Held: TypeAlias = defaultdict[int, Groups]
+
+
+class _Columns(NamedTuple):
+    """One block, decoded. ``values`` holds one value per key if ``single``, else a list of values per key."""
+
+    partition: int
+    keys: list[Key]
+    values: list[Value]
+    pairs: int
+    single: bool
+    bytes_on_disk: int
 
 
 def read_groups(
-    spans: Sequence[Span], partitions: range, loads: Loads = pickle.loads
-) -> Iterator[tuple[int, dict[Key, list[Value]]]]:
+    spans: Sequence[Span],
+    partitions: range,
+    files: RegroupFiles,
+    *,
+    memory_bytes: int,
+    loads: Loads = pickle.loads,
+) -> Iterator[tuple[int, dict[Key, Values]]]:
     """Group the blocks of ``spans`` by partition and key.
 
-    Shape: each partition that has any key, ascending; its keys once each, in order of first appearance; the values of a
-    key in the order of ``spans``, then of emission, as a list that is the receiver's own.
-    Memory: all of ``spans`` decoded at the start; a partition is let go when the next is asked for.
-    Raises: BlockCorrupt, naming file and byte offset, before anything is yielded; InvalidEmission for values that
-    cannot be unpickled.
+    Shape: partitions ascending, each in one dict or, if it did not fit, in several; each key once; its values in the
+    order of ``spans``, then of emission: a list that is the receiver's own, or StoredValues, valid until the next step.
+    Memory: about ``memory_bytes`` by sampled sizes, and one block; one dict is let go when the next is asked for.
+    Raises: BlockCorrupt, naming file and byte offset (groups may have been yielded before); InvalidEmission for values
+    that cannot be unpickled; SpillSpaceExhausted.
     """
-    found: defaultdict[int, defaultdict[Key, list[Value]]] = defaultdict(lambda: defaultdict(list))
-    for span in spans:
-        for block in iter_blocks(span):
-            if block.partition not in partitions:
-                raise BlockCorrupt(
-                    f"block {block.path} at byte {block.offset}: wrong partition "
-                    f"(expected one of {partitions.start} to {partitions.stop - 1}, found {block.partition})",
-                    path=block.path,
-                    offset=block.offset,
-                    expected=partitions,
-                    found=block.partition,
-                )
-            keys, values = decode_columns(block, loads)
-            groups = found[block.partition]
-            if block.single:
-                for key, value in zip(keys, values, strict=True):
-                    groups[key].append(value)
+    return _Grouper(files, memory_bytes, loads).groups(spans, partitions, None)
+
+
+class _Grouper:
+    def __init__(self, files: RegroupFiles, memory_bytes: int, loads: Loads) -> None:
+        self._files = files
+        self._memory_bytes = memory_bytes
+        self._loads = loads
+
+    def groups(
+        self, spans: Sequence[Span], partitions: range, dealt_by: Rule | None
+    ) -> Iterator[tuple[int, dict[Key, Values]]]:
+        """``dealt_by``: the rule that made ``spans`` a part, None for what the map side wrote."""
+        columns = self._columns(spans, partitions)
+        held: Held = defaultdict(lambda: defaultdict(list))
+        read = self._fill(held, columns)
+        following = next(columns, None)
+        if following is None:
+            for partition in sorted(held):
+                yield partition, held.pop(partition)  # type: ignore[misc]  # a dict of lists is one of Values
+            return
+        total = sum(span.length for span in spans)
+        rule = next_rule(partitions, dealt_by, fraction_held=read / total)
+        try:
+            regrouping = self._deal(held, chain([following], columns), rule)
+        except HashUnknown:  # of a key for which the job has a partitionfn
+            held.clear()
+            rule = ByOrdinal(rule.parts)
+            regrouping = self._deal(held, self._columns(spans, partitions), rule)
+        yield from self._regrouped(regrouping, rule)
+
+    def _regrouped(self, regrouping: Regrouping, rule: Rule) -> Iterator[tuple[int, dict[Key, Values]]]:
+        for alone in regrouping.alone():
+            values = alone.values
+            fits = len(values) == 1 or alone.bytes <= self._memory_bytes
+            yield alone.partition, {alone.key: list(values) if fits else values}
+            values.close()
+        for part in regrouping.parts():
+            yield from self.groups(part.spans, range(part.partition, part.partition + 1), rule)
+        self._files.drop(regrouping.path)
+
+    def _fill(self, held: Held, columns: Iterator[_Columns]) -> int:
+        """Group ``columns`` until the budget is reached; how many bytes of blocks that took."""
+        held_bytes = 0.0
+        read = 0
+        while held_bytes < self._memory_bytes:
+            block = next(columns, None)
+            if block is None:
+                break
+            held_bytes += _take_in(held[block.partition], block)
+            read += block.bytes_on_disk
+        return read
+
+    def _deal(self, held: Held, columns: Iterable[_Columns], rule: Rule) -> Regrouping:
+        """Deal out ``held``, then ``columns``, a budget at a time."""
+        blocks = iter(columns)
+        with self._files.writing() as (path, writer):
+            regrouping = Regrouping(path, writer, rule, self._memory_bytes, self._loads)
+            while True:
+                regrouping.deal_out(held)
+                if not self._fill(held, blocks):
+                    return regrouping
+
+    def _columns(self, spans: Iterable[Span], partitions: range) -> Iterator[_Columns]:
+        for span in spans:
+            for block in iter_blocks(span):
+                _check_partition(block, partitions)
+                keys, values = decode_columns(block, self._loads)
+                size = len(block.payload)
+                yield _Columns(block.partition, keys, values, block.pairs, block.single, size)
+
+
+def _take_in(groups: Groups, block: _Columns) -> float:
+    """Add a block to ``groups``; about how many bytes they have grown by."""
+    keys, values = block.keys, block.values
+    keys_before = len(groups)
+    samples = max(limits.BATCH_PAIRS_MEASURED, block.pairs // limits.GROUPED_PAIRS_PER_SAMPLE)
+    step = -(-block.pairs // samples) or 1
+    flat: Iterable[Value] = values if block.single else chain.from_iterable(values)
+    sample = list(islice(flat, 0, None, step))
+    value_bytes = sampled_size(sample, len(sample) or 1) / (len(sample) or 1) + limits.GROUP_VALUE_BYTES
+    key_bytes = sampled_size(keys, samples) / (len(keys) or 1) + limits.GROUP_BYTES
+    if block.single:
+        for key, value in zip(keys, values, strict=True):
+            groups[key].append(value)
+    else:
+        for key, several in zip(keys, values, strict=True):
+            if key in groups:
+                groups[key] += several
             else:
-                for key, several in zip(keys, values, strict=True):
-                    if key in groups:
-                        groups[key] += several
-                    else:
-                        groups[key] = several
-    for partition in sorted(found):
-        yield partition, found.pop(partition)
+                groups[key] = several
+    return (len(groups) - keys_before) * key_bytes + block.pairs * value_bytes
+
+
+def _check_partition(block: Block, partitions: range) -> None:
+    if block.partition not in partitions:
+        raise BlockCorrupt(
+            f"block {block.path} at byte {block.offset}: wrong partition "
+            f"(expected one of {partitions.start} to {partitions.stop - 1}, found {block.partition})",
+            path=block.path,
+            offset=block.offset,
+            expected=partitions,
+            found=block.partition,
+        )

@@ -24,8 +24,8 @@ from zlib import crc32
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Key, PartitionFunction, describe_key
 
-_HASH_BITS: Final = 32
-_HASH_MASK: Final = (1 << _HASH_BITS) - 1
+HASH_BITS: Final = 32
+_HASH_MASK: Final = (1 << HASH_BITS) - 1
 
 # The numeric hash of Python's documentation ("Hashing of numeric types") with the constants of 64-bit builds.
 NUMBER_MODULUS: Final = (1 << 61) - 1
@@ -48,6 +48,12 @@ def partition_hash(key: Key) -> int:
     if handler is None:
         handler = _handler_of_type(type(key))  # type: ignore[arg-type]  # mypy takes type[Any] for unhashable
     return handler(key)
+
+
+def partition_hashes(keys: Collection[Key]) -> list[int]:
+    """``partition_hash`` of each key, in the order of ``keys``. Raises: as that does, for the first such key."""
+    hashes = _hashes_in_bulk(keys)
+    return [partition_hash(key) for key in keys] if hashes is None else list(hashes)
 
 
 class Partitioner:

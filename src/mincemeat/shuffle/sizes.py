@@ -7,7 +7,7 @@ large container whole would cost more than it tells: members beyond a few are ta
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -52,3 +52,13 @@ def _size_of_members(value: Any, depth: int) -> int:
 def _extrapolated(shown: Iterable[object], members: int, depth: int) -> int:
     sizes = [deep_size(member, depth) for member in shown]
     return sum(sizes) * members // len(sizes) if sizes else 0
+
+
+def sampled_size(objects: Sequence[object], sample: int) -> float:
+    """About how many bytes ``objects`` keep alive together, by ``sample`` of them, evenly spread. Never raises.
+
+    An object met twice in the sample counts once, as it is there once.
+    """
+    shown = objects[:: -(-len(objects) // sample) or 1]
+    distinct = {id(shared): shared for shared in shown}
+    return sum(map(deep_size, distinct.values())) * len(objects) / len(shown) if shown else 0.0

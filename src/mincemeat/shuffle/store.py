@@ -4,6 +4,7 @@ It knows nothing of what is in a block. A file is written under a private name a
 
     m-00017.2.blocks.part      being written, worth nothing, removed with its attempt
     m-00017.2.blocks           committed
+    r-00003.0.regroup/         a reduce attempt's own, for partitions that do not fit into memory; removed with it
 
 It is not synced before the rename: an attempt that a power cut takes away is attempted again, and a torn file is found
 by its checksums. Files that outlive their job (those of a sink) are another room's and are synced.
@@ -25,7 +26,9 @@ from mincemeat.shuffle.block import BlockWriter, read_index
 _COMMITTED: Final = ".blocks"
 _PRIVATE: Final = ".blocks.part"
 
-_DISK_FULL: Final = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_REGROUP: Final = ".regroup"
+
+DISK_FULL: Final = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class JobStore:
@@ -54,17 +57,25 @@ class JobStore:
         path = self._private_path(attempt)
         # 0700: blocks hold the job's data, and temporary directories are everybody's.
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        file = _SpillFile(io.FileIO(path, "w"))
         try:
-            writer = BlockWriter(file)
-            yield writer
-            writer.finish()
-            file.close()
+            with _spill_file(path) as writer:
+                yield writer
         except BaseException:
-            with contextlib.suppress(OSError):  # closing flushes, and so meets the full disk once more
-                file.close()
             self.drop(attempt)
             raise
+
+    @contextlib.contextmanager
+    def regrouping(self, attempt: AttemptId) -> Iterator[RegroupFiles]:
+        """Files for what the attempt lays down for itself. However the block is left, none of them remains."""
+        files = RegroupFiles(self._regroup_path(attempt))
+        files.clear()  # of the same attempt, killed in an earlier life
+        try:
+            yield files
+        finally:
+            files.clear()
+
+    def _regroup_path(self, attempt: AttemptId) -> str:
+        return os.path.join(self.directory, f"{attempt}{_REGROUP}")
 
     def commit(self, attempt: AttemptId) -> None:
         """Make the attempt's finished file visible under its own name, at once and whole.
@@ -103,6 +114,7 @@ class JobStore:
         for path in (self._private_path(attempt), self.path(attempt)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+        RegroupFiles(self._regroup_path(attempt)).clear()
 
     def clear(self) -> None:
         """Remove all attempt files, and the directory if nothing else is in it. Files of other names stay."""
@@ -115,9 +127,45 @@ class JobStore:
             os.rmdir(self.directory)
 
 
+class RegroupFiles:
+    """Files of one attempt in a directory of their own, which is made when the first of them is."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._made = 0
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[tuple[str, BlockWriter]]:
+        """A new file's path and a writer on it; the file is whole when the block ends, and gone if it raises.
+
+        Raises: SpillSpaceExhausted when the disk is full.
+        """
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        path = os.path.join(self._directory, f"{self._made}{_COMMITTED}")
+        self._made += 1
+        try:
+            with _spill_file(path) as writer:
+                yield path, writer
+        except BaseException:
+            self.drop(path)
+            raise
+
+    def drop(self, path: str) -> None:
+        """Remove one of the files; nothing is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def clear(self) -> None:
+        """Remove all of them, and the directory."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._directory):
+                self.drop(os.path.join(self._directory, name))
+            os.rmdir(self._directory)
+
+
 def _attempt_of(name: str) -> AttemptId | None:
     """The attempt whose file is called ``name``, or None if it is not one of ours."""
-    for ending in (_PRIVATE, _COMMITTED):
+    for ending in (_PRIVATE, _COMMITTED, _REGROUP):
         if name.endswith(ending):
             try:
                 return AttemptId.parse(name.removesuffix(ending))
@@ -126,27 +174,51 @@ def _attempt_of(name: str) -> AttemptId | None:
     return None
 
 
+@contextlib.contextmanager
+def _spill_file(path: str) -> Iterator[BlockWriter]:
+    """A writer on a new file at ``path``, which has its footer when the block ends. Raises: SpillSpaceExhausted."""
+    file = _SpillFile(io.FileIO(path, "w"))
+    try:
+        writer = BlockWriter(file)
+        yield writer
+        writer.finish()
+        file.close()
+    except BaseException:
+        with contextlib.suppress(OSError):  # closing flushes, and so meets the full disk once more
+            file.close()
+        raise
+
+
 class _SpillFile(io.BufferedWriter):
     """A buffered file whose writes say in our own words that the disk is full."""
 
+    _taken = 0
+
     def write(self, data: Any, /) -> int:
+        self._taken += len(data)
         try:
             return super().write(data)
         except OSError as error:
-            raise self._told(error, len(data)) from error
+            raise self._told(error) from error
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError as error:
-            raise self._told(error, 0) from error
+            raise self._told(error) from error
 
-    def _told(self, error: OSError, bytes_needed: int) -> OSError:
-        if error.errno not in _DISK_FULL:
+    def _told(self, error: OSError) -> OSError:
+        if error.errno not in DISK_FULL:
             return error
-        need = f"{bytes_needed} more bytes did not fit" if bytes_needed else "its last bytes did not fit"
-        return SpillSpaceExhausted(
-            f"the disk that holds {self.name} is full: {need}; make room there, or let TMPDIR name a larger disk",
-            path=self.name,
-            bytes_needed=bytes_needed,
-        )
+        # What was handed in and is not there: part of it may have waited in the buffer for a while.
+        return disk_full(str(self.name), self._taken - os.fstat(self.fileno()).st_size)
+
+
+def disk_full(path: str, bytes_needed: int) -> SpillSpaceExhausted:
+    """The error that says that the disk of the file ``path`` has no room for ``bytes_needed`` bytes of it."""
+    return SpillSpaceExhausted(
+        f"the disk that holds {path} is full: {bytes_needed} more bytes did not fit; make room there, or let TMPDIR "
+        "name a larger disk",
+        path=path,
+        bytes_needed=bytes_needed,
+    )

@@ -1,0 +1,197 @@
+"""Decides how a partition that does not fit into memory is dealt out again into parts on disk that may.
+
+It knows nothing of when that is needed, nor of what becomes of the parts.
+
+A rule says which part a key goes to. Several partitions are first taken apart (ByPartition). One is dealt out by the
+hash that made it a partition, by other bits of it at each level (ByHash). Keys whose 32 bits are all the same, and keys
+that have a place only because of the job's ``partitionfn``, are numbered in order of their first appearance and dealt
+out by their numbers (ByOrdinal): for that the distinct keys, without their values, have to fit into memory.
+
+It ends: at each level by hash there are fewer bits left, and at each by number a part has fewer keys; a part of one key
+is no part, because that key has a place of its own (StoredValues).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from mincemeat import limits
+from mincemeat.errors import InvalidEmission
+from mincemeat.model import Key, Span, Value
+from mincemeat.shuffle.block import BlockWriter, IndexEntry, Loads
+from mincemeat.shuffle.group import encode_or_blame
+from mincemeat.shuffle.partition import HASH_BITS, partition_hashes
+from mincemeat.shuffle.sizes import sampled_size
+from mincemeat.shuffle.values import StoredValues
+
+Groups: TypeAlias = defaultdict[Key, list[Value]]
+
+# The odd number nearest to 2**32 divided by the golden ratio: multiplied by it, a hash lets all of its bits have a say
+# in the uppermost ones, and no two hashes become one. Source: Knuth, The Art of Computer Programming 3, section 6.4.
+_SPREAD: Final = 2_654_435_769
+_HASH_MASK: Final = (1 << HASH_BITS) - 1
+# To find the keys that deserve a place of their own, values are weighed key by key: all of few, else the longest.
+_WEIGHED_MAX: Final = 1024
+_LONGEST: Final = 16
+_SAMPLES: Final = 32
+
+
+class HashUnknown(Exception):
+    """A key has no hash of ours, as it may in a job with a ``partitionfn``. Never leaves this room."""
+
+
+class Part(NamedTuple):
+    """Some keys of one partition, by themselves: all their values are in ``spans``, in order."""
+
+    partition: int
+    spans: list[Span]
+
+
+class ByPartition:
+    """Each partition is one part."""
+
+    parts = 1
+
+    def places(self, keys: Collection[Key]) -> list[int]:
+        return [0] * len(keys)
+
+
+class ByHash:
+    """By ``bits`` bits of the key's hash, after the ``used`` uppermost ones of it, spread."""
+
+    def __init__(self, used: int, bits: int) -> None:
+        self.used = used
+        self.bits = min(bits, HASH_BITS - used)
+        self.parts = 1 << self.bits
+
+    def places(self, keys: Collection[Key]) -> list[int]:
+        """Raises: HashUnknown."""
+        try:
+            hashes = partition_hashes(keys)
+        except InvalidEmission as error:
+            raise HashUnknown from error
+        shift, mask = HASH_BITS - self.used - self.bits, self.parts - 1
+        return [((value * _SPREAD & _HASH_MASK) >> shift) & mask for value in hashes]
+
+
+class ByOrdinal:
+    """By the number of the key, counted as they come."""
+
+    def __init__(self, parts: int) -> None:
+        self.parts = max(2, parts)
+        self._numbers: dict[Key, int] = {}
+
+    def places(self, keys: Collection[Key]) -> list[int]:
+        numbers, parts = self._numbers, self.parts
+        return [numbers.setdefault(key, len(numbers)) % parts for key in keys]
+
+
+Rule: TypeAlias = ByPartition | ByHash | ByOrdinal
+
+
+def next_rule(partitions: range, dealt_by: Rule | None, *, fraction_held: float) -> Rule:
+    """How to deal out what is left of ``partitions`` after ``dealt_by``, when ``fraction_held`` of it filled memory.
+
+    So many parts that each is likely to fill half of it, but no more than can have a fair share of it when written.
+    """
+    if len(partitions) > 1:
+        return ByPartition()
+    wanted = int(2 / fraction_held) if fraction_held > 0 else limits.REGROUP_PARTS_MAX
+    bits = max(1, min(wanted, limits.REGROUP_PARTS_MAX) - 1).bit_length()
+    if isinstance(dealt_by, ByOrdinal):
+        return ByOrdinal(1 << bits)
+    used = dealt_by.used + dealt_by.bits if isinstance(dealt_by, ByHash) else 0
+    return ByHash(used, bits) if used < HASH_BITS else ByOrdinal(1 << bits)
+
+
+class Alone:
+    """A key that is much by itself, and has a place of its own: its values, and about how many bytes they are."""
+
+    def __init__(self, partition: int, key: Key, values: StoredValues) -> None:
+        self.partition = partition
+        self.key = key
+        self.values = values
+        self.bytes = 0.0
+
+
+class Regrouping:
+    """Deals groups out to ``writer``, one bufferful after the other; all that comes of it lies in the file ``path``.
+
+    Memory: what is handed in, pickled one part at a time; some 20 bytes a block besides, and for ByOrdinal the keys.
+    """
+
+    def __init__(self, path: str, writer: BlockWriter, rule: Rule, memory_bytes: int, loads: Loads) -> None:
+        self.path = path
+        self._writer = writer
+        self._rule = rule
+        self._memory_bytes = memory_bytes
+        self._loads = loads
+        self._spans: defaultdict[tuple[int, int], list[Span]] = defaultdict(list)
+        self._alone: dict[Key, Alone] | None = None  # chosen when the first bufferful is there
+
+    def alone(self) -> list[Alone]:
+        """The keys that have a place of their own, in the order of their first appearance."""
+        return list((self._alone or {}).values())
+
+    def parts(self) -> Iterator[Part]:
+        """All other keys: partitions ascending, then in the order of the rule's places."""
+        for partition, place in sorted(self._spans):
+            yield Part(partition, self._spans[partition, place])
+
+    def deal_out(self, held: dict[int, Groups]) -> None:
+        """Write out ``held``, which is empty afterwards. Raises: HashUnknown; SpillSpaceExhausted."""
+        for partition in sorted(held):
+            groups = held.pop(partition)
+            if not isinstance(self._rule, ByPartition):
+                self._take_out_those_alone(partition, groups)
+            keys_of: defaultdict[int, list[Key]] = defaultdict(list)
+            values_of: defaultdict[int, list[list[Value]]] = defaultdict(list)
+            for (key, values), place in zip(groups.items(), self._rule.places(groups), strict=True):
+                keys_of[place].append(key)
+                values_of[place].append(values)
+            groups.clear()
+            for place in sorted(keys_of):
+                entry = self._append(partition, keys_of.pop(place), values_of.pop(place))
+                self._spans[partition, place].append(Span(self.path, entry.offset, entry.length))
+
+    def _take_out_those_alone(self, partition: int, groups: Groups) -> None:
+        if self._alone is None:
+            chosen = _much_by_themselves(groups, self._memory_bytes * limits.REGROUP_ALONE_SHARE)
+            self._alone = {key: Alone(partition, key, StoredValues(key, self.path, self._loads)) for key in chosen}
+        for key, alone in self._alone.items():
+            values = groups.pop(key, None)
+            if values is None:
+                continue
+            weight = _weight(values)
+            alone.bytes += weight
+            block_bytes = min(limits.STORED_BLOCK_BYTES, self._memory_bytes // limits.STORED_BLOCKS_MIN)
+            room = max(1, int(block_bytes * len(values) / weight))
+            for start in range(0, len(values), room):
+                several = values[start : start + room]
+                entry = self._append(partition, [key], [several])
+                alone.values.append(entry.offset, entry.length, len(several))
+
+    def _append(self, partition: int, keys: list[Key], lists: list[list[Value]]) -> IndexEntry:
+        pairs = sum(map(len, lists))
+        single = pairs == len(keys)
+        columns: list[Any] = [value for (value,) in lists] if single else lists
+        payload = encode_or_blame(keys, columns, single=single, function="mapfn")
+        self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
+        return self._writer.entries[-1]
+
+
+def _much_by_themselves(groups: Groups, least_bytes: float) -> list[Key]:
+    """The keys whose values hold at least ``least_bytes``, in the order of ``groups``; a key that is the only one."""
+    if len(groups) == 1:
+        return list(groups)  # no rule would take it apart
+    longest: Collection[Key] = groups
+    if len(groups) > _WEIGHED_MAX:
+        longest = set(heapq.nlargest(_LONGEST, groups, key=lambda key: len(groups[key])))
+    return [key for key in groups if key in longest and _weight(groups[key]) >= least_bytes]
+
+
+def _weight(values: list[Value]) -> float:
+    return sampled_size(values, _SAMPLES) + limits.GROUP_VALUE_BYTES * len(values)
