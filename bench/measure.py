@@ -26,7 +26,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
 _PAUSE_SECONDS_MIN = 0.01
 _PAUSE_FACTOR = 20
 _ORPHAN_SECONDS = 3.0
@@ -57,16 +58,27 @@ def run(command: list[str], *, timeout_seconds: float, environment: Mapping[str,
     # A process of its own stands between: it adopts orphans and ends all that descend from it, which the caller, with
     # children of its own, could not do.
     supervisor = [sys.executable, "-S", "-E", __file__, str(timeout_seconds), *command]
-    done = subprocess.run(supervisor, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, check=True)
-    report = json.loads(done.stdout)
+    with subprocess.Popen(supervisor, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            answer, _ = process.communicate()
+        except BaseException:  # Ctrl-C: the supervisor ends its tree first, which killing it would not
+            process.terminate()
+            raise
+    if process.returncode:
+        raise RuntimeError(f"the measuring process ended with {process.returncode}")
+    report = json.loads(answer)
     if "failed" in report:
         raise RunFailed(report["failed"])
     return Measurement(**report)
 
 
 def _supervise(timeout_seconds: float, command: list[str]) -> dict[str, Any]:
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    signal.signal(signal.SIGINT, lambda *_: None)  # the bench gets it too, and then terminates this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_PDEATHSIG, signal.SIGTERM)):
+        if libc.prctl(option, int(value), 0, 0, 0):
+            raise OSError(ctypes.get_errno(), f"prctl({option})")
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)

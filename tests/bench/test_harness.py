@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -106,3 +107,16 @@ def test_each_script_belongs_to_a_contender() -> None:
 def test_unknown_contender_is_named() -> None:
     with pytest.raises(ValueError, match="W1 has no contender 'spork'; there are mincemeat, "):
         choose("W1", "pool,spork")
+
+
+@needs_proc
+def test_contender_ends_with_the_process_that_measures(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    sleeper = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    command = [sys.executable, measure.__file__, "60", sys.executable, "-c", sleeper]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as supervisor:
+        while not (note.exists() and note.read_text("utf-8")):
+            assert supervisor.poll() is None
+        supervisor.terminate()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text("utf-8")), 0)
