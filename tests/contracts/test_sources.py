@@ -57,6 +57,7 @@ def _block_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(compression, "BLOCK_BYTES", request.param)
             patch.setattr(spool, "_READ_BYTES", request.param)
             patch.setattr(rows, "_ROWS_PER_BATCH", request.param)
+            patch.setattr(limits, "REMOTE_FETCH_BYTES", request.param)
         yield
 
 
@@ -205,6 +206,24 @@ def test_stdin_keeps_the_contract(data: bytes, split_bytes: int) -> None:
         for make, expected in ((lines, list(_plain_lines("-", data))), (files, [("-", _plain_text(data))])):
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
             check_contract(make("-", split_bytes=split_bytes), expected, [1])
+
+
+@_quick
+@given(st.sampled_from(["", ".gz"]), _content, st.integers(1, 12))
+def test_files_behind_urls_keep_the_contract(ending: str, data: bytes, split_bytes: int) -> None:
+    fsspec: Any = pytest.importorskip("fsspec")
+    fs = fsspec.filesystem("memory")
+    name = "memory://contract/a.txt" + ending
+    fs.pipe(name, _PACK[ending](data))
+    try:
+        check_contract(lines(name, split_bytes=split_bytes), list(_plain_lines(name, data)), [1])
+        check_contract(files(name, split_bytes=split_bytes), [(name, _plain_text(data))], [1])
+        records = list(_plain_lines(name, b"n\n" + data.replace(b"\r", b"").replace(b"\xef\xbb\xbf", b"")))
+        fs.pipe(name, _PACK[ending](b"n\n" + data.replace(b"\r", b"").replace(b"\xef\xbb\xbf", b"")))
+        expected = [(key, {"n": line}) for key, line in records[1:] if line]
+        check_contract(csv(name, split_bytes=split_bytes), expected, [1])
+    finally:
+        fs.rm(name)
 
 
 # -- tables ----------------------------------------------------------------------------------------------

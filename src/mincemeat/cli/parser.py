@@ -84,7 +84,7 @@ def _parse_run(words: list[str]) -> argparse.Namespace:
         metavar="INPUT",
         nargs="*",
         default=[],  # without it, argparse says that an input is required
-        help="a file, directory or glob, plain or compressed (.gz .bz2 .xz); - is standard input; "
+        help="a file, directory, glob or URL (fsspec), plain or compressed (.gz .bz2 .xz); - is standard input; "
         "of a directory, hidden and binary files are passed over",
     )
     parser.add_argument(

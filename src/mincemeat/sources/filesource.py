@@ -13,7 +13,7 @@ from mincemeat.errors import MincemeatError
 from mincemeat.sources.base import Source, SplitInfo
 from mincemeat.sources.compression import codec_of
 from mincemeat.sources.decode import FILES, UTF8, Reading, ends_lines_with_a_byte
-from mincemeat.sources.paths import InputFile, Paths, expand
+from mincemeat.sources.paths import InputFile, Paths, expand, is_url
 from mincemeat.sources.pieces import Piece, data_parts, describe, head_of, rechunked
 from mincemeat.sources.spool import Spool
 
@@ -65,7 +65,7 @@ class FileSource(Source):
 
     @property
     def input_bytes_total(self) -> int | None:
-        if any(file.stream for file in self._inputs):
+        if any(file.stream or file.size < 0 for file in self._inputs):
             return None
         return sum(file.size for file in self._inputs)
 
@@ -96,13 +96,17 @@ class FileSource(Source):
         if file.stream:
             yield from self._iter_spooled(file)
             return
-        codec = codec_of(file.path)
-        whole = Piece(file.name, file.path, 0, None, file.size, file.mtime_ns, codec, self._may_be_binary(file))
-        if codec or not self._is_cut_at_lines:
-            yield whole
-            return
+        # Of a URL, the first link of a chain is what is read, and behind ? stands no name.
+        codec = codec_of(_name_in_url(file.path) if is_url(file.path) else file.path)
+        may_be_binary = self._may_be_binary(file)
+        whole = Piece(
+            file.name, file.path, 0, None, file.size, file.mtime_ns, codec, may_be_binary, version=file.version
+        )
         # Equal pieces rather than full ones and a rest: no slot waits long for the last.
         pieces = -(-file.size // self._reading.record_bytes)
+        if codec or file.size < 0 or not self._is_cut_at_lines or (pieces > 1 and not _can_be_cut(file.path)):
+            yield whole
+            return
         head = head_of(whole) if self._needs_heads and pieces > 1 else ""
         for number in range(pieces):
             start, stop = number * file.size // pieces, (number + 1) * file.size // pieces
@@ -126,6 +130,18 @@ class FileSource(Source):
             if start and self._needs_heads and not piece.head:
                 piece = piece._replace(head=head_of(piece))
             yield piece._replace(start=start, stop=stop)
+
+
+def _name_in_url(url: str) -> str:
+    return next(link for link in url.split("::") if "://" in link).partition("?")[0]
+
+
+def _can_be_cut(path: str) -> bool:
+    if not is_url(path):
+        return True
+    from mincemeat.sources.urls import can_be_cut
+
+    return can_be_cut(path)
 
 
 def _planned_bytes(piece: Piece) -> int:

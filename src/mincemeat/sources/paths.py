@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import fnmatch
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from mincemeat.errors import InvalidJob
@@ -22,12 +23,17 @@ Names: TypeAlias = tuple[str, ...]
 
 STDIN = "-"
 
+# A scheme of two letters or more, since one is a drive of Windows; schemes joined by :: are fsspec's chains.
+_URL = re.compile(r"([a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
 # What a walk leaves out: hidden names, and what Python puts beside sources.
 _PASSED_OVER: Names = (".*", "__pycache__")
 
 
 class InputFile(NamedTuple):
     """One input: ``name`` as the user sees it in keys, ``path`` absolute; size and time tell whether it was changed.
+
+    Of a URL, ``path`` is the URL and ``version`` stands for the time; ``size`` is -1 if the server does not tell.
 
     ``walked``: nobody named this file, a walk came across it. ``stream``: stdin, a pipe or a device, which can be read
     only once and has no size.
@@ -39,6 +45,7 @@ class InputFile(NamedTuple):
     mtime_ns: int
     walked: bool
     stream: bool
+    version: Mapping[str, str] = {}
 
 
 def expand(paths: Paths, exclude: Iterable[str] = ()) -> list[InputFile]:
@@ -48,7 +55,7 @@ def expand(paths: Paths, exclude: Iterable[str] = ()) -> list[InputFile]:
     is there twice. Directories are walked through symbolic links, each real directory once; names that start with a dot
     and ``__pycache__`` are passed over unless they are written out. A pattern with ``**`` matches files only; one
     without is what a shell would make of it, and its directories are walked. Names that are no text come out as of
-    ``os.fsdecode``. ``exclude``: patterns of names that are passed over in the same way.
+    ``os.fsdecode``. ``exclude``: patterns of names that are passed over in the same way. A URL is for fsspec.
     Cost: one stat a file. Raises: InvalidJob, naming the path, if something is not there or cannot be read.
     """
     items = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
@@ -67,13 +74,22 @@ def expand(paths: Paths, exclude: Iterable[str] = ()) -> list[InputFile]:
     return found
 
 
+def is_url(name: str) -> bool:
+    """Whether ``name`` is a URL rather than a path; it may be the path of a file all the same."""
+    return _URL.match(name) is not None
+
+
 def _expand_one(name: str, passed_over: Names) -> list[InputFile]:
     if name == STDIN:
         return [InputFile(STDIN, STDIN, 0, 0, walked=False, stream=True)]
     try:
         facts = os.stat(name)
     except (OSError, ValueError) as error:
-        if not os.path.lexists(name) and _is_pattern(name):
+        if is_url(name):
+            from mincemeat.sources.urls import expand_url
+
+            return expand_url(name, passed_over)
+        if not os.path.lexists(name) and is_pattern(name):
             return _match(name, passed_over)
         if isinstance(error, FileNotFoundError):
             raise InvalidJob(f"no such file or directory: {name!r}") from error
@@ -111,7 +127,7 @@ def _walk(root: str, passed_over: Names) -> Iterator[InputFile]:
             elif stat.S_ISDIR(facts.st_mode) and (facts.st_dev, facts.st_ino) not in entered:
                 entered.add((facts.st_dev, facts.st_ino))
                 names = sorted(os.listdir(name), reverse=True)
-                pending.extend(os.path.join(name, entry) for entry in names if not _is_any(entry, passed_over))
+                pending.extend(os.path.join(name, entry) for entry in names if not is_any(entry, passed_over))
         except FileNotFoundError:
             continue  # a link that leads nowhere, or a file that went away between listing and looking
         except OSError as error:
@@ -120,11 +136,11 @@ def _walk(root: str, passed_over: Names) -> Iterator[InputFile]:
             raise _unreadable(name, error) from error
 
 
-def _is_any(name: str, patterns: Names) -> bool:
+def is_any(name: str, patterns: Names) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _is_pattern(name: str) -> bool:
+def is_pattern(name: str) -> bool:
     return any(magic in name for magic in "*?[")
 
 
@@ -146,7 +162,7 @@ def _match_levels(pattern: str, passed_over: Names) -> list[InputFile]:
     found: list[InputFile] = []
     for name in sorted(glob.glob(pattern)):
         if os.path.isdir(name):
-            if "__pycache__" in pattern or not _is_any(os.path.basename(name), passed_over):
+            if "__pycache__" in pattern or not is_any(os.path.basename(name), passed_over):
                 found.extend(_walk(name, passed_over))
         elif os.path.exists(name):
             found.append(_input_file(name, os.stat(name), walked=False))
@@ -158,7 +174,7 @@ def _match_anywhere(pattern: str, parts: list[str], passed_over: Names) -> list[
 
     ``glob`` is not used, because it follows a loop of links until the system refuses, giving each file forty times.
     """
-    fixed = next(number for number, part in enumerate(parts) if _is_pattern(part))
+    fixed = next(number for number, part in enumerate(parts) if is_pattern(part))
     prefix = "".join(part + os.sep for part in parts[:fixed])
     root = prefix or os.curdir + os.sep
     if not os.path.isdir(root):

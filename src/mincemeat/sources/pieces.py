@@ -17,15 +17,16 @@ import contextlib
 import json
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from mincemeat import limits
 from mincemeat.errors import InvalidJob
 from mincemeat.sources.base import DATA_TAG, FILES_TAG, SplitUnreadable, read_exactly
 from mincemeat.sources.compression import BLOCK_BYTES, open_decompressed
 from mincemeat.sources.decode import Content, CsvForm, Reading, records_of
+from mincemeat.sources.paths import is_url
 
 # A file with a NUL this near to its start is no text: what git, grep and others look at, too.
 BINARY_PROBE_BYTES: Final = 1024
@@ -45,7 +46,8 @@ class Piece(NamedTuple):
     """A stretch of one file. ``stop`` is ``None`` for a whole file that is not cut at line ends.
 
     ``size`` and ``mtime_ns`` tell whether a file of that path is the file that was planned; ``size`` is -1 for a spool,
-    whose path is unique and which still grows. ``may_be_binary``: to be passed over if it looks binary.
+    whose path is unique and which still grows. If ``path`` is a URL, ``version`` stands for the time (see urls.py).
+    ``may_be_binary``: to be passed over if it looks binary.
     ``head``: the first line of the file, for pieces that need it and do not start with it; its bytes as characters.
     """
 
@@ -58,6 +60,7 @@ class Piece(NamedTuple):
     codec: str
     may_be_binary: bool
     head: str = ""
+    version: Mapping[str, str] = {}
 
 
 def describe(reading: Reading, pieces: Iterable[Piece]) -> bytes:
@@ -91,7 +94,7 @@ def read_files(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
 def data_parts(reading: Reading, pieces: list[Piece]) -> Iterator[bytes]:
     """The split with its data inside. Shape: parts of any size up to a block. Raises: SplitUnreadable."""
     # What the files are called here and how large they are is nobody's business elsewhere.
-    head = _as_json(reading, [piece._replace(path="", size=-1, mtime_ns=0) for piece in pieces])
+    head = _as_json(reading, [piece._replace(path="", size=-1, mtime_ns=0, version={}) for piece in pieces])
     yield DATA_TAG + _LENGTH.pack(len(head)) + head
     for piece in pieces:
         with _opened(piece) as content:
@@ -164,12 +167,7 @@ def head_of(piece: Piece) -> str:
 @contextlib.contextmanager
 def _opened(piece: Piece) -> Iterator[Content | None]:
     """The content of ``piece``, ``None`` if it is to be passed over. Raises: SplitUnreadable, also while it is read."""
-    try:
-        file = open(piece.path, "rb", buffering=0)  # noqa: SIM115 - closed below; an error in the body is not ours
-    except (OSError, ValueError) as error:
-        raise SplitUnreadable(f"the input {piece.name!r} cannot be opened here: {error}") from error
-    with file:
-        _check_same(piece, os.fstat(file.fileno()))
+    with _open(piece) as file:
         if piece.may_be_binary and b"\0" in _head(file, piece.codec):
             yield None
             return
@@ -179,6 +177,24 @@ def _opened(piece: Piece) -> Iterator[Content | None]:
             first = _first_line_start(file, piece.start, piece.stop)
             blocks = _owned_blocks(file, piece, first, piece.stop)
             yield Content(piece.name, first, blocks, piece.codec, is_range=True, head=piece.head.encode(_HEAD_CODEC))
+
+
+def _open(piece: Piece) -> BinaryIO:
+    """The file of ``piece``, which is the one that was planned. Raises: SplitUnreadable."""
+    if is_url(piece.path):
+        from mincemeat.sources.urls import open_url
+
+        return open_url(piece.name, piece.path, piece.size, piece.version, piece.start, piece.stop)
+    try:
+        file = open(piece.path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+    except (OSError, ValueError) as error:
+        raise SplitUnreadable(f"the input {piece.name!r} cannot be opened here: {error}") from error
+    try:
+        _check_same(piece, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return cast(BinaryIO, file)
 
 
 def _check_same(piece: Piece, facts: os.stat_result) -> None:
