@@ -1,7 +1,7 @@
 """mincemeat: MapReduce on Python.
 
 ``run`` carries a job out on this machine; ``Server`` and ``Client`` carry it out on every machine that knows the
-password. ``text``, ``lines``, ``files``, ``csv`` and ``jsonl`` make a datasource of files.
+password. ``text``, ``lines``, ``files``, ``csv``, ``jsonl`` and ``parquet`` make a datasource of files.
 """
 
 from mincemeat.api import Client, Server, run
@@ -21,7 +21,7 @@ from mincemeat.errors import (
     SpillSpaceExhausted,
 )
 from mincemeat.limits import DEFAULT_PORT, VERSION
-from mincemeat.sources.tables import csv, jsonl
+from mincemeat.sources.tables import csv, jsonl, parquet
 from mincemeat.sources.text import files, lines, text
 
 __version__ = VERSION
@@ -47,6 +47,7 @@ __all__ = [
     "files",
     "jsonl",
     "lines",
+    "parquet",
     "run",
     "run_client",
     "text",

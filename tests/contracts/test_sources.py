@@ -22,7 +22,7 @@ from mincemeat import limits
 from mincemeat.errors import UserCodeError
 from mincemeat.sources import compression, pieces, rows, spool
 from mincemeat.sources.base import Source, as_source, open_split
-from mincemeat.sources.tables import csv, jsonl
+from mincemeat.sources.tables import csv, jsonl, parquet
 from mincemeat.sources.text import files, lines, text
 
 pytestmark = pytest.mark.slow
@@ -351,6 +351,31 @@ def test_jsonl_at_any_split_size_is_what_the_json_module_reads(
                 expected.append(((name, offset and offset + mark), value))
             offset += len(line) - mark + len(line_end.encode(encoding)) - mark
         check_contract(jsonl(name, encoding=encoding, errors="surrogatepass", split_bytes=split_bytes), expected, [1])
+
+
+@_quick
+@given(
+    st.lists(st.tuples(st.integers(-9, 9), st.none() | st.text(max_size=3)), max_size=9),
+    st.integers(1, 4),
+    st.integers(1, 600),
+    _wishes,
+)
+def test_parquet_of_any_row_groups_at_any_split_size_keeps_the_contract(
+    data: list[tuple[int, str | None]], group_rows: int, split_bytes: int, wishes: list[int]
+) -> None:
+    pyarrow: Any = pytest.importorskip("pyarrow")
+    writing: Any = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"n": [n for n, _ in data], "s": pyarrow.array([s for _, s in data], pyarrow.string())})
+    with tempfile.TemporaryDirectory() as directory:
+        name = str(Path(directory, "a.parquet"))
+        writing.write_table(table, name, row_group_size=group_rows)
+        expected = [((name, row), {"n": n, "s": s}) for row, (n, s) in enumerate(data)]
+        check_contract(parquet(name, split_bytes=split_bytes), expected, wishes)
+        tables = [
+            ((name, number), table.slice(start, group_rows))
+            for number, start in enumerate(range(0, len(data), group_rows))
+        ]
+        check_contract(parquet(name, batches=True, split_bytes=split_bytes), tables, wishes)
 
 
 def _written(directory: str, name: str, data: bytes) -> str:

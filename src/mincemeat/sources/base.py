@@ -23,6 +23,8 @@ from mincemeat.errors import InvalidJob, MincemeatError
 RECORDS_TAG: Final = b"R"  # the records themselves, pickled one by one
 FILES_TAG: Final = b"F"  # which pieces of which files to read
 DATA_TAG: Final = b"D"  # the same pieces, their bytes following
+ROW_GROUPS_TAG: Final = b"P"  # which row groups of which Parquet files to read
+ARROW_TAG: Final = b"A"  # the same row groups, their columns following
 
 
 class SplitUnreadable(MincemeatError):
@@ -138,7 +140,15 @@ def open_split(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
         from mincemeat.sources.pieces import read_data
 
         return read_data(stream)
-    raise SplitUnreadable(f"a split starts with one of the bytes R, F and D, and this one with {tag!r}")
+    if tag == ROW_GROUPS_TAG:
+        from mincemeat.sources.parquet import read_row_groups
+
+        return read_row_groups(stream)
+    if tag == ARROW_TAG:
+        from mincemeat.sources.parquet import read_arrow
+
+        return read_arrow(stream)
+    raise SplitUnreadable(f"a split starts with one of the bytes R, F, D, P and A, and this one with {tag!r}")
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:

@@ -45,7 +45,7 @@ def decompressed(blocks: Iterator[bytes], codec: str, name: str) -> Iterator[byt
     Raises: UserCodeError from InvalidJob naming the file if the archive is damaged; what ``blocks`` raises.
     """
     with (
-        io.BufferedReader(_BlockReader(blocks), BLOCK_BYTES) as raw,
+        io.BufferedReader(BlockReader(blocks), BLOCK_BYTES) as raw,
         open_decompressed(cast(BinaryIO, raw), codec) as file,
     ):
         while True:
@@ -61,7 +61,7 @@ def decompressed(blocks: Iterator[bytes], codec: str, name: str) -> Iterator[byt
             yield block
 
 
-class _BlockReader(io.RawIOBase):
+class BlockReader(io.RawIOBase):
     """An iterator of blocks as the raw file that the decompressors want."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:

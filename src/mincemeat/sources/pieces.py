@@ -14,6 +14,7 @@ from file sizes alone, and every line has exactly one owner. Compressed files tr
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import struct
@@ -35,7 +36,7 @@ _PROBE_BYTES: Final = 8 * 2**10
 
 # Bytes as characters, so that JSON carries them.
 _HEAD_CODEC: Final = "latin-1"
-_LENGTH: Final = struct.Struct(">I")
+LENGTH: Final = struct.Struct(">I")
 _OFFSET: Final = struct.Struct(">Q")
 _PASSED_OVER: Final = (
     2**64 - 1
@@ -95,7 +96,7 @@ def data_parts(reading: Reading, pieces: list[Piece]) -> Iterator[bytes]:
     """The split with its data inside. Shape: parts of any size up to a block. Raises: SplitUnreadable."""
     # What the files are called here and how large they are is nobody's business elsewhere.
     head = _as_json(reading, [piece._replace(path="", size=-1, mtime_ns=0, version={}) for piece in pieces])
-    yield DATA_TAG + _LENGTH.pack(len(head)) + head
+    yield DATA_TAG + LENGTH.pack(len(head)) + head
     for piece in pieces:
         with _opened(piece) as content:
             if content is None:
@@ -103,9 +104,9 @@ def data_parts(reading: Reading, pieces: list[Piece]) -> Iterator[bytes]:
                 continue
             yield _OFFSET.pack(content.offset)
             for block in content.blocks:
-                yield _LENGTH.pack(len(block))
+                yield LENGTH.pack(len(block))
                 yield block
-            yield _LENGTH.pack(0)
+            yield LENGTH.pack(0)
 
 
 def rechunked(parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -122,14 +123,14 @@ def rechunked(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 def read_data(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
     """The records of ``data_parts`` behind its tag. Raises: SplitUnreadable if the stream ends before its end."""
-    reading, pieces = _from_json(read_exactly(stream, _read_length(stream)))
+    reading, pieces = _from_json(read_exactly(stream, read_length(stream)))
 
     def batches() -> Iterator[Iterable[tuple[Any, Any]]]:
         for piece in pieces:
             (offset,) = _OFFSET.unpack(read_exactly(stream, _OFFSET.size))
             if offset == _PASSED_OVER:
                 continue
-            blocks = _received_blocks(stream)
+            blocks = received_blocks(stream)
             head = piece.head.encode(_HEAD_CODEC)
             content = Content(piece.name, offset, blocks, piece.codec, piece.stop is not None, head)
             yield from records_of(content, reading)
@@ -139,13 +140,14 @@ def read_data(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
     return chain.from_iterable(batches())
 
 
-def _read_length(stream: BinaryIO) -> int:
-    (length,) = _LENGTH.unpack(read_exactly(stream, _LENGTH.size))
+def read_length(stream: BinaryIO) -> int:
+    (length,) = LENGTH.unpack(read_exactly(stream, LENGTH.size))
     return int(length)
 
 
-def _received_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    while length := _read_length(stream):
+def received_blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """What was sent as ``(length block)* 0``. Raises: SplitUnreadable if it ends before."""
+    while length := read_length(stream):
         yield read_exactly(stream, length)
 
 
@@ -195,6 +197,15 @@ def _open(piece: Piece) -> BinaryIO:
         file.close()
         raise
     return cast(BinaryIO, file)
+
+
+def open_seekable(piece: Piece) -> BinaryIO:
+    """The file of ``piece``, for a reader that goes back and forth. Raises: SplitUnreadable, not while it is read."""
+    if is_url(piece.path):
+        from mincemeat.sources.urls import open_seekable_url
+
+        return open_seekable_url(piece.name, piece.path, piece.size, piece.version)
+    return io.BufferedReader(cast(io.FileIO, _open(piece)))
 
 
 def _check_same(piece: Piece, facts: os.stat_result) -> None:

@@ -1,6 +1,7 @@
-"""Files with structure as datasources: ``csv`` and ``jsonl``, the faces that users call.
+"""Files with structure as datasources: ``csv``, ``jsonl`` and ``parquet``, the faces that users call.
 
-Decides: their parameters and defaults. Knows nothing of how files are found, cut and read: filesource.py does.
+Decides: their parameters and defaults. Knows nothing of how files are found, cut and read: filesource.py and
+parquet.py do.
 """
 
 from __future__ import annotations
@@ -68,6 +69,37 @@ def jsonl(
     from mincemeat.sources.decode import JSONL
 
     return file_source(paths, JSONL, encoding, errors, split_bytes, exclude)
+
+
+def parquet(
+    paths: Paths,
+    *,
+    columns: Iterable[str] | None = None,
+    batches: bool = False,
+    split_bytes: int = limits.FILE_SPLIT_BYTES,
+    exclude: Iterable[str] = (),
+) -> Source:
+    """A record for every row of Parquet files, or for every row group. Needs the extra ``mincemeat[parquet]``.
+
+    Shape: ``((path, row), {column: value})``, rows counted from 0 in each file, values as of Arrow's ``to_pylist``.
+    With ``batches``: ``((path, row_group), pyarrow.Table)``, for those who compute with columns.
+    ``columns``: only these are read. ``split_bytes``: a map task reads one row group or several, up to this size of
+    file; a row group is never cut. ``paths``, ``exclude``: as of ``text``, standard input and pipes apart; files that
+    a directory happens to contain are left out if they are not Parquet.
+    Memory: a slot holds some thousand rows at a time, and of the file what pyarrow does; with ``batches`` a row group.
+    Raises: InvalidJob if pyarrow is missing, or an input is not there or cannot be read or lacks a column (the files
+    are opened one by one as the job comes to them).
+    """
+    from mincemeat.sources.parquet import ParquetSource
+
+    if split_bytes < 1:
+        raise InvalidJob(f"split_bytes is a number of bytes from 1 up, not {split_bytes!r}")
+    if isinstance(columns, str | bytes):
+        raise InvalidJob(f"columns is a list of names, not {columns!r}")
+    names = None if columns is None else list(columns)
+    if names is not None and (not names or not all(isinstance(name, str) for name in names)):
+        raise InvalidJob(f"columns is a list of names, at least one, not {names!r}")
+    return ParquetSource(paths, names, batches=bool(batches), split_bytes=split_bytes, exclude=exclude)
 
 
 def _checked_header(header: bool | Iterable[str]) -> bool | list[str]:

@@ -153,6 +153,23 @@ def open_url(name: str, url: str, size: int, version: Mapping[str, str], start: 
     ``size`` and ``version`` are what was planned with; -1 is a size that nobody knew. The caller closes it.
     Raises: SplitUnreadable, also from ``read``.
     """
+    fs, path = _looked_up(name, url, size, version)
+    # Without blocks, the whole of a file from a web server is one request.
+    options = {"block_size": 0} if stop is None and _is_http(fs) else {}
+    file = _opened(fs, path, name, cache_type="none", **options)
+    return cast(BinaryIO, _RemoteFile(fs, file, name, start, stop))
+
+
+def open_seekable_url(name: str, url: str, size: int, version: Mapping[str, str]) -> BinaryIO:
+    """The file of ``url`` with fsspec's own buffers. Raises: SplitUnreadable as ``open_url``, but not from ``read``."""
+    fs, path = _looked_up(name, url, size, version)
+    file = _opened(fs, path, name)
+    file.mincemeat_keeps = fs  # an archive closes its files when nobody needs it any more
+    return cast(BinaryIO, file)
+
+
+def _looked_up(name: str, url: str, size: int, version: Mapping[str, str]) -> tuple[Any, str]:
+    """The file system and the path of ``url``, if it is the file that was planned. Raises: SplitUnreadable."""
     try:
         import fsspec
 
@@ -166,15 +183,16 @@ def open_url(name: str, url: str, size: int, version: Mapping[str, str], start: 
             f"the input {name!r} is not the file that the job was planned with: {here} bytes, {_version(info)}; "
             f"expected {size} bytes, {dict(version)}"
         )
-    # Without blocks, the whole of a file from a web server is one request.
-    options = {"block_size": 0} if stop is None and _is_http(fs) else {}
+    return fs, path
+
+
+def _opened(fs: Any, path: str, name: str, **options: Any) -> Any:
     try:
-        file = fs.open(path, "rb", cache_type="none", **options)
+        file = fs.open(path, "rb", **options)
     except Exception as error:
         raise SplitUnreadable(f"the input {name!r} cannot be opened here: {_reason(error)}") from error
-    if isinstance(file, io.BytesIO):
-        file = io.BytesIO(file.getvalue())  # memory:// gives every reader the same object, with one position for all
-    return cast(BinaryIO, _RemoteFile(fs, file, name, start, stop))
+    # memory:// gives every reader the same object, with one position for all.
+    return io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else file
 
 
 def _is_same(planned: Mapping[str, str], here: Mapping[str, str]) -> bool:
