@@ -101,11 +101,13 @@ def _parsed_at_once(batch: list[Record], form: CsvForm, names: list[str] | None)
 
     # A quote that is open at the end of the last line shows in the row behind it, which is then missing.
     behind = "x"
+    before = csv.field_size_limit(_field_chars_max())
     try:
-        with _LongerFields():
-            rows = list(csv.reader(chain((line for _, line in batch), behind), delimiter=form.delimiter))
+        rows = list(csv.reader(chain((line for _, line in batch), behind), delimiter=form.delimiter))
     except csv.Error:
         return None
+    finally:
+        csv.field_size_limit(before)
     if len(rows) != len(batch) + 1:
         return None
     rows.pop()
@@ -114,6 +116,13 @@ def _parsed_at_once(batch: list[Record], form: CsvForm, names: list[str] | None)
     if set(map(len, rows)) != {len(names)}:
         return None
     return map(dict, map(zip, repeat(names), rows))
+
+
+def _field_chars_max() -> int:
+    """The bound of the csv module is 128 KiB, and one for all: it is moved while we parse, and moved back."""
+    import csv
+
+    return max(limits.CSV_FIELD_CHARS_MAX, csv.field_size_limit())
 
 
 def _rows(lines: Iterator[Record], form: CsvForm) -> Iterator[Row]:
@@ -131,13 +140,16 @@ def _rows(lines: Iterator[Record], form: CsvForm) -> Iterator[Row]:
         is_ended = True
 
     reader = csv.reader(feed(), delimiter=form.delimiter)
+    limit, chars_max = csv.field_size_limit, _field_chars_max()
     while True:
         keys.clear()
+        before = limit(chars_max)
         try:
-            with _LongerFields():
-                row = next(reader, None)
+            row = next(reader, None)
         except csv.Error as error:
             raise _fault("the row", keys[0], f"is not CSV: {error}")  # noqa: B904 - it has its cause
+        finally:
+            limit(before)
         if row is None:
             return
         if not form.multiline and (len(keys) > 1 or is_ended):
@@ -159,18 +171,3 @@ def _checked_records(rows: Iterable[Row], names: list[str] | None) -> Iterator[R
         else:
             message = f"has {len(row)} fields and its header {len(names)}; header=False reads such rows as lists"
             raise _fault("the row", key, message)
-
-
-class _LongerFields:
-    """While it is entered, fields may be longer than the 128 KiB of the csv module, whose bound is one for all."""
-
-    def __enter__(self) -> None:
-        import csv
-
-        self._before = csv.field_size_limit()
-        csv.field_size_limit(max(limits.CSV_FIELD_CHARS_MAX, self._before))
-
-    def __exit__(self, *_: object) -> None:
-        import csv
-
-        csv.field_size_limit(self._before)
