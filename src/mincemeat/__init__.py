@@ -1,9 +1,11 @@
 """mincemeat: MapReduce on Python.
 
 ``run`` carries a job out on this machine; ``Server`` and ``Client`` carry it out on every machine that knows the
-password. ``text``, ``lines``, ``files``, ``csv``, ``jsonl`` and ``parquet`` make a datasource of files.
+password. ``reducers`` has ready-made reducers.
+``text``, ``lines``, ``files``, ``csv``, ``jsonl`` and ``parquet`` make a datasource of files.
 """
 
+from mincemeat import reducers  # noqa: F401 - a public module
 from mincemeat.api import Client, Server, run
 from mincemeat.cli import run_client
 from mincemeat.errors import (
@@ -21,6 +23,7 @@ from mincemeat.errors import (
     SpillSpaceExhausted,
 )
 from mincemeat.limits import DEFAULT_PORT, VERSION
+from mincemeat.shuffle.batches import Pairs
 from mincemeat.sources.tables import csv, jsonl, parquet
 from mincemeat.sources.text import files, lines, text
 
@@ -39,6 +42,7 @@ __all__ = [
     "JobFailed",
     "JoinRefused",
     "MincemeatError",
+    "Pairs",
     "PortInUse",
     "ProtocolError",
     "Server",

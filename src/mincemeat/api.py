@@ -21,6 +21,7 @@ from mincemeat.model import (
     Snapshot,
     UserFunctions,
 )
+from mincemeat.shuffle.recognise import map_side
 
 if TYPE_CHECKING:
     from mincemeat.engines.base import Engine
@@ -293,6 +294,7 @@ def _checked_functions(functions: UserFunctions) -> UserFunctions:
         function = getattr(functions, name)
         if function is not None and not callable(function):
             raise InvalidJob(f"{name} must be a function, not {type(function).__name__}")
+    map_side(functions)  # raises for a combiner that cannot be one
     return functions
 
 

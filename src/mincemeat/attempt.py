@@ -39,6 +39,7 @@ from mincemeat.shuffle.block import (
 )
 from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
 from mincemeat.shuffle.grouping import read_groups
+from mincemeat.shuffle.recognise import reduce_side
 from mincemeat.shuffle.store import JobStore
 from mincemeat.shuffle.values import StoredValues, Values
 
@@ -100,13 +101,14 @@ def run_reduce(
     ``loads`` decodes payloads; who has spans from machines that are not trusted hands in a restricted one.
     """
     started = time.perf_counter()
+    reducefn = reduce_side(functions)
     keys = values = 0
     with store.writing(attempt) as writer, store.regrouping(attempt) as files:
         results = _Results(writer, memory_bytes)
         for partition, groups in read_groups(spans, partitions, files, memory_bytes=memory_bytes, loads=loads):
             keys += len(groups)
             values += sum(map(len, groups.values()))
-            _reduce_groups(functions.reducefn, partition, groups, results)
+            _reduce_groups(reducefn, partition, groups, results)
     store.commit(attempt)
     return ReduceReport(
         keys=keys, values=values, seconds=time.perf_counter() - started, output_bytes=store.size(attempt)

@@ -14,6 +14,7 @@ FLOORS: list[set[str]] = [
     {"limits"},
     {"errors"},
     {"model"},
+    {"reducers"},
     {"scheduler", "wire"},
     {"shuffle", "sources", "sinks", "usercode"},
     {"attempt"},

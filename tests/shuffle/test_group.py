@@ -208,7 +208,7 @@ def test_mapfn_that_gives_nothing_to_iterate_over_is_told(given: Any, shown: str
         (None, "None"),
         (("a", 1, 2), "('a', 1, 2) (tuple)"),
         (("a",), "('a',) (tuple)"),
-        ({"a": 1, "b": 2}, "{'a': 1, 'b': 2} (dict)"),
+        ({"a"}, "{'a'} (set)"),
     ],
 )
 def test_element_that_is_no_pair_is_told_with_its_record(element: Any, shown: str) -> None:

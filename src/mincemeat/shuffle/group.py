@@ -5,8 +5,9 @@ It knows nothing of tasks, file names or where records come from.
     records -> mapfn -> batch -> {key: [value, ...]}  --full, or the end-->  combine, deal  -->  one block per partition
 
 The loop over pairs contains no call of ours: a batch is collected from the user's iterables by ``list.extend`` and
-grouped by a two-line loop; looking at sizes and at the budget happens between batches. Errors are therefore noticed a
-few records late, and the batch remembers where each record's pairs begin so that the culprit can still be named.
+grouped, or combined at once where the combiner is understood, by a loop of ``folds``; looking at sizes and at the
+budget happens between batches. Errors are therefore noticed a few records late, and the batch remembers where each
+record's pairs begin so that the culprit can still be named.
 
 Order: keys of a partition stand in the order of their first appearance within a spill, values of a key in the order in
 which they were emitted, spills follow one another in the file, and the reduce side reads splits in their order.
@@ -23,12 +24,17 @@ from typing import Any
 from mincemeat import limits
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
+from mincemeat.shuffle.batches import is_batch, iter_portions
 from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, encode_columns
+from mincemeat.shuffle.folds import Holding, StoppedAt
 from mincemeat.shuffle.partition import make_partitioner
+from mincemeat.shuffle.recognise import map_side
 from mincemeat.shuffle.sizes import deep_size
 
 # What can be taken apart into two, but is no pair: "ab" would quietly become 'a' and 'b', a set loses the order.
-_NEVER_PAIRS = (str, bytes, bytearray, set, frozenset, dict)
+_NEVER_PAIRS = (str, bytes, bytearray, set, frozenset)
+_PLAIN_PAIRS = {tuple, list}
+_OF_ONE_SIZE = {int, float, bool}
 
 
 def user_code_error(function: str, key: object, cause: BaseException) -> UserCodeError:
@@ -47,21 +53,21 @@ class GroupBuffer:
     """Groups what ``mapfn`` emits, and deals it to ``writer`` as blocks whenever ``memory_bytes`` are reached.
 
     Memory: about ``memory_bytes`` and an eighth, by sampled sizes; values that suddenly grow may overshoot by one batch
-    of ``limits.BATCH_PAIRS_MAX``. Dealing out pickles one partition at a time beside that.
+    of ``limits.BATCH_PAIRS_MAX``. Dealing out pickles one partition at a time beside that. A ``Pairs`` or dict that
+    ``mapfn`` gives is there beside it as a whole.
     Counts: ``records`` read, ``pairs`` emitted (before any combiner), ``spills``: how often the buffer was dealt out
     because it was full, so 0 when everything fitted.
     """
 
     def __init__(self, functions: UserFunctions, partitions: int, memory_bytes: int, writer: BlockWriter) -> None:
         self._mapfn = functions.mapfn or _identity
-        self._collectfn = functions.collectfn
+        self._side = map_side(functions)
         self._partitioner = make_partitioner(partitions, functions.partitionfn)
         self._writer = writer
         self._budget_bytes = memory_bytes
-        self._groups: defaultdict[Key, list[Value]] = defaultdict(list)
-        self._held_pairs = 0
+        self._holding = Holding(self._side)
         self._held_bytes = 0.0
-        self._batch: list[Any] = []  # pairs, unless mapfn breaks its word
+        self._batch: list[Any] = []  # pairs, unless mapfn gives many at once or breaks its word
         self._marks: list[tuple[int, Key]] = []  # where in the batch each record's pairs begin
         self._room = 1  # grows from the first measured pair on
         self._turn = 0
@@ -89,9 +95,11 @@ class GroupBuffer:
         self._absorb()
         self._deal_out()
 
-    def _emitted(self, key: Any, value: Any) -> Iterator[Pair]:
+    def _emitted(self, key: Any, value: Any) -> Iterator[Any]:
         try:
             answer = self._mapfn(key, value)
+            if is_batch(answer):
+                return iter((answer,))
             if hasattr(type(answer), "__iter__") or hasattr(type(answer), "__getitem__"):
                 return iter(answer)
         except (KeyboardInterrupt, GeneratorExit):
@@ -104,7 +112,7 @@ class GroupBuffer:
             f"{_shown(answer)}",
         )
 
-    def _pull(self, emitted: Iterator[Pair], key: Any) -> bool:
+    def _pull(self, emitted: Iterator[Any], key: Any) -> bool:
         """Fill the batch from ``emitted``; whether it is full, so that there may be more."""
         batch = self._batch
         try:
@@ -117,111 +125,143 @@ class GroupBuffer:
 
     def _absorb(self) -> None:
         """Group the batch, and deal the buffer out if that filled it."""
-        batch, groups = self._batch, self._groups
-        if not batch:
-            self._marks.clear()
-            return
-        keys_before = len(groups)
-        try:
-            for key, value in batch:
-                groups[key].append(value)
-        except (KeyboardInterrupt, GeneratorExit, MemoryError):
-            raise
-        except BaseException as error:  # noqa: BLE001 - goes on in what is raised
-            blamed = self._blamed_pair(error)
-            raise blamed from blamed.__cause__
-        self._held_pairs += len(batch)
-        self.pairs += len(batch)
-        self._weigh(len(groups) - keys_before)
+        batch = self._batch
+        if {*map(type, batch)} <= _PLAIN_PAIRS:  # a few nanoseconds a pair, and no dict of two is taken for a pair
+            self._group(batch, self._record_at)
+        else:
+            self._absorb_piecewise()
         batch.clear()
         self._marks.clear()
+
+    def _absorb_piecewise(self) -> None:
+        """As ``_absorb``, for a batch with other things than tuples and lists in it."""
+        run: list[Pair] = []
+        places: list[int] = []
+
+        def record_of(index: int) -> Any:
+            return self._record_at(places[index])
+
+        met_batch = False
+        for place, element in enumerate(self._batch):
+            if is_batch(element):
+                self._group(run, record_of)
+                run.clear()
+                places.clear()
+                record = self._record_at(place)
+                for portion in iter_portions(element, limits.BATCH_PAIRS_MAX):
+                    self._group(portion, lambda _index, record=record: record)  # type: ignore[misc]
+                met_batch = True
+            else:
+                run.append(self._taken_apart(element, place))
+                places.append(place)
+        self._group(run, record_of)
+        if met_batch:
+            self._room = 1  # the next may be as large, and is to be weighed before the one after it is made
+
+    def _taken_apart(self, element: Any, place: int) -> Pair:
+        if isinstance(element, tuple | list):
+            return element  # type: ignore[return-value]  # one of another length is found as it is grouped
+        try:
+            if not isinstance(element, _NEVER_PAIRS):
+                key, value = element
+                return key, value
+        except (KeyboardInterrupt, GeneratorExit, MemoryError):
+            raise
+        except BaseException:  # noqa: BLE001 - what it is instead of a pair says more than how it refuses
+            pass
+        raise _refused_pair(self._record_at(place), element)
+
+    def _group(self, pairs: list[Pair], record_of: Callable[[int], Any]) -> None:
+        """Group ``pairs``, whose records are known to ``record_of``, and deal the buffer out if that filled it."""
+        if not pairs:
+            return
+        keys_before = len(self._holding.held)
+        try:
+            self._holding.take(pairs)
+        except StoppedAt as stop:
+            blamed = _blamed_pair(record_of(stop.place), pairs[stop.place], stop.reason)
+            raise blamed from blamed.__cause__
+        self.pairs += len(pairs)
+        self._weigh(pairs, len(self._holding.held) - keys_before)
         if self._held_bytes >= self._budget_bytes:
             self.spills += 1
             self._deal_out()
 
-    def _weigh(self, new_keys: int) -> None:
-        """Add the batch's size to the buffer's, by a sample, and size the next batch by it.
+    def _weigh(self, pairs: list[Pair], new_keys: int) -> None:
+        """Add the size of ``pairs`` to the buffer's, by a sample, and size the next batch by it.
 
         The sample moves on from batch to batch, so that records which emit in a rhythm are not always met at the same
         beat, and an object met twice (the path of a file, emitted with each of its words) counts once.
         """
-        batch = self._batch
-        step = -(-len(batch) // limits.BATCH_PAIRS_MEASURED)
+        step = -(-len(pairs) // limits.BATCH_PAIRS_MEASURED)
         start = self._turn % step
         self._turn += 1
-        sample = batch[start::step]
-        for index, pair in enumerate(sample):
-            if isinstance(pair, _NEVER_PAIRS):
-                raise self._refused_pair(start + index * step)
-        # Other two-part things (a map object, say) may be empty once taken apart; they weigh as much as an empty pair.
-        pairs = [pair for pair in sample if isinstance(pair, tuple | list)] or [((), ())]
-        keys = {id(key): key for key, _value in pairs}
-        values = {id(value): value for _key, value in pairs}
+        sample = pairs[start::step]
+        keys = {id(key): key for key, _value in sample}
+        values = {id(value): value for _key, value in sample}
         key_bytes = sum(map(deep_size, keys.values())) / len(keys) + limits.GROUP_BYTES
-        value_bytes = sum(map(deep_size, values.values())) / len(pairs) + limits.GROUP_VALUE_BYTES
-        self._held_bytes += new_keys * key_bytes + len(batch) * value_bytes
+        value_bytes = sum(map(deep_size, values.values())) / len(sample) + limits.GROUP_VALUE_BYTES
+        # What is folded does not grow by further numbers; a str or list to which more is added does.
+        folded = self._holding.folded and {*map(type, values.values())} <= _OF_ONE_SIZE
+        self._held_bytes += new_keys * key_bytes + (new_keys if folded else len(pairs)) * value_bytes
         affordable = int(self._budget_bytes * limits.BATCH_BUDGET_SHARE / (key_bytes + value_bytes))
         self._room = max(1, min(affordable, 2 * self._room, limits.BATCH_PAIRS_MAX))
 
     def _deal_out(self) -> None:
         """Combine, deal the keys to the partitions and append one block for each that got any."""
-        groups = self._groups
-        if self._collectfn is not None:
-            self._combine(self._collectfn)
+        held, folded = self._holding.held, self._holding.folded
+        if self._side.collectfn is not None and not folded:
+            self._combine(held, self._side.collectfn)
+            folded = True
         keys_of: defaultdict[int, list[Key]] = defaultdict(list)
-        values_of: defaultdict[int, list[list[Value]]] = defaultdict(list)
-        for (key, values), partition in zip(groups.items(), self._partitioner.indices(groups), strict=True):
+        values_of: defaultdict[int, list[Any]] = defaultdict(list)
+        for (key, value), partition in zip(held.items(), self._partitioner.indices(held), strict=True):
             keys_of[partition].append(key)
-            values_of[partition].append(values)
-        groups.clear()
-        self._held_pairs = 0
+            values_of[partition].append(value)
+        self._holding.clear()
         self._held_bytes = 0.0
-        function = "mapfn" if self._collectfn is None else "collectfn"
+        function = "mapfn" if self._side.collectfn is None else self._side.function
         for partition in sorted(keys_of):
-            keys, lists = keys_of.pop(partition), values_of.pop(partition)
-            pairs = sum(map(len, lists))
+            keys, columns = keys_of.pop(partition), values_of.pop(partition)
+            pairs = len(keys) if folded else sum(map(len, columns))
             single = pairs == len(keys)
-            columns: list[Any] = [value for (value,) in lists] if single else lists
+            if single and not folded:
+                columns = [value for (value,) in columns]
             payload = encode_or_blame(keys, columns, single=single, function=function)
             self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
 
-    def _combine(self, collectfn: Callable[[Key, list[Value]], Value]) -> None:
-        groups = self._groups
+    def _combine(self, lists: dict[Key, Any], collectfn: Callable[[Key, list[Value]], Value]) -> None:
         key = None
         try:
-            for key, values in groups.items():
-                groups[key] = [collectfn(key, values)]  # replaces a value only, which a running iteration allows
+            for key, values in lists.items():
+                lists[key] = collectfn(key, values)  # replaces a value only, which a running iteration allows
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            raise user_code_error("collectfn", key, error) from error
-
-    def _blamed_pair(self, error: BaseException) -> UserCodeError:
-        """What names the record whose emission stopped the loop of ``_absorb`` with ``error``."""
-        # All before the culprit are in the buffer already, and nothing of itself: so its place is a difference.
-        place = sum(map(len, self._groups.values())) - self._held_pairs
-        pair = self._batch[place]
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            return self._refused_pair(place)
-        record = self._record_at(place)
-        if _is_unhashable(pair[0]):
-            return _refused(
-                record,
-                f"mapfn must give hashable keys; for the record with key {describe_key(record)} it gave the key "
-                f"{_shown(pair[0])}",
-            )
-        return user_code_error("mapfn", record, error)  # the key's own __hash__ or __eq__ raised
-
-    def _refused_pair(self, place: int) -> UserCodeError:
-        record = self._record_at(place)
-        return _refused(
-            record,
-            f"mapfn must give (key, value) pairs; for the record with key {describe_key(record)} it gave "
-            f"{_shown(self._batch[place])}",
-        )
+            raise user_code_error(self._side.function, key, error) from error
 
     def _record_at(self, place: int) -> Any:
         return next(key for start, key in reversed(self._marks) if start <= place)
+
+
+def _blamed_pair(record: Key, pair: Any, error: BaseException) -> UserCodeError:
+    """What names the record whose emission ``pair`` could not be grouped because of ``error``."""
+    if len(pair) != 2:
+        return _refused_pair(record, pair)
+    if _is_unhashable(pair[0]):
+        return _refused(
+            record,
+            f"mapfn must give hashable keys; for the record with key {describe_key(record)} it gave the key "
+            f"{_shown(pair[0])}",
+        )
+    return user_code_error("mapfn", record, error)  # the key's own __hash__ or __eq__ raised
+
+
+def _refused_pair(record: Key, element: object) -> UserCodeError:
+    return _refused(
+        record,
+        f"mapfn must give (key, value) pairs; for the record with key {describe_key(record)} it gave {_shown(element)}",
+    )
 
 
 def _refused(key: object, text: str, *, function: str = "mapfn", cause: BaseException | None = None) -> UserCodeError:

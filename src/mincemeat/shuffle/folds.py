@@ -1,0 +1,185 @@
+"""Decides what a group buffer holds for each key: a list of values, or what they come to so far.
+
+It knows nothing of records, budgets or partitions. Two forms:
+
+    folded   {key: partial}   the combiner is understood: each pair is taken into its key's partial as it arrives
+    lists    {key: [value]}   anything else
+
+The first turns into the second at the first pair that does not suit it (a str to be added to an int), and nothing of it
+shows: a partial is then the first value of its list, so the user's own function raises what it would have raised. No
+loop over pairs contains a call of ours.
+
+Tried and left out, as they gained nothing (bench/drain.py): counting values that are all 1 in C, and a small dict for
+each batch that is folded into the large one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from operator import itemgetter, length_hint
+from typing import Any, Final
+
+from mincemeat.model import Key, Pair
+from mincemeat.reducers import Fold
+from mincemeat.shuffle.recognise import MapSide
+
+_first: Final = itemgetter(0)
+_Step = Callable[[Any, list[Pair], Iterator[Pair]], bool]
+
+# Exact types among whose values there is one order, NaN apart.
+_ORDERED: Final[list[frozenset[type]]] = [frozenset({int, bool, float}), frozenset({str}), frozenset({bytes})]
+
+
+class StoppedAt(Exception):
+    """The pair at ``place`` of a batch could not be taken, for ``reason``."""
+
+    def __init__(self, place: int, reason: BaseException) -> None:
+        super().__init__(place, reason)
+        self.place = place
+        self.reason = reason
+
+
+class Holding:
+    """What the pairs taken since the last ``clear`` come to: ``held``, with partials in it if ``folded``, else lists.
+
+    Shape: keys in order of first appearance; lists in the order in which the pairs were taken.
+    """
+
+    def __init__(self, side: MapSide) -> None:
+        self._fold = side.fold
+        self.folded = side.fold is not None
+        self.held: Any = {} if self.folded else defaultdict(list)
+        self._step = _append if side.fold is None else (_CAUTIOUS if side.cautious else _STEPS)[side.fold]
+
+    def take(self, pairs: list[Pair]) -> None:
+        """Take ``pairs``, which are tuples or lists.
+
+        Raises: StoppedAt at one that has not two parts, or whose key cannot be hashed or compared. Those before it
+        may have been taken or not.
+        """
+        start = 0
+        while True:
+            rest = pairs[start:] if start else pairs
+            pending = iter(rest)
+            try:
+                if self._step(self.held, rest, pending):
+                    return
+            except (KeyboardInterrupt, GeneratorExit, MemoryError):
+                raise
+            except BaseException as error:  # what is wrong with the pair, or with adding up its value
+                invalid = _first_invalid(rest)
+                stopped = len(rest) - length_hint(pending) - 1
+                place = stopped if invalid is None else invalid
+                if invalid is not None or not self.folded or self._fold is Fold.COUNT:
+                    raise StoppedAt(start + place, error) from error
+                start += place
+            self._unfold()
+
+    def _unfold(self) -> None:
+        lists: defaultdict[Key, list[Any]] = defaultdict(list)
+        lists.update((key, [partial]) for key, partial in self.held.items())
+        self.held, self.folded, self._step = lists, False, _append
+
+    def clear(self) -> None:
+        """Forget all keys."""
+        self.held.clear()
+
+
+def _first_invalid(pairs: list[Pair]) -> int | None:
+    for place, pair in enumerate(pairs):
+        try:
+            key, _value = pair
+            hash(key)
+        except Exception:  # noqa: BLE001 - which exception is known already; the question is where
+            return place
+    return None
+
+
+# -- steps ------------------------------------------------------------------------------------------------
+#
+# Each takes all of ``pairs`` into ``held`` by way of ``pending``, an iterator over them whose length hint then tells
+# where an exception came from, or takes none and answers False. A pair that raises is left out whole.
+
+
+def _append(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    for key, value in pending:
+        held[key].append(value)
+    return True
+
+
+def _count(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    if [None for _, _ in pairs if False]:  # unpacks each, so that one without two parts raises
+        return False
+    # Over keys this is one loop in C on whatever dict it is given. A Counter of its own would do, but is slow to store
+    # into for its __delitem__ in Python.
+    Counter.update(held, map(_first, pending))
+    return True
+
+
+def _sum(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    get = held.get
+    for key, value in pending:
+        held[key] = get(key, 0) + value
+    return True
+
+
+def _add(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    for key, value in pending:
+        held[key] = held[key] + value if key in held else value
+    return True
+
+
+def _min(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    for key, value in pending:
+        if key not in held or value < held[key]:
+            held[key] = value
+    return True
+
+
+def _max(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    for key, value in pending:
+        if key not in held or value > held[key]:
+            held[key] = value
+    return True
+
+
+def _keep_first(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    for key, value in pending:
+        if key not in held:
+            held[key] = value
+    return True
+
+
+def _keep_last(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    for key, value in pending:
+        held[key] = value
+    return True
+
+
+def _are_ordered(pairs: list[Pair]) -> bool:
+    """Whether putting the least or the largest of these values in their place cannot change a least or largest."""
+    kinds = {type(value) for _, value in pairs}
+    if not any(kinds <= ordered for ordered in _ORDERED):
+        return False
+    return float not in kinds or not [None for _, value in pairs if value != value]  # NaN
+
+
+def _min_of_ordered(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    return _are_ordered(pairs) and _min(held, pairs, pending)
+
+
+def _max_of_ordered(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+    return _are_ordered(pairs) and _max(held, pairs, pending)
+
+
+_STEPS: Final[dict[Fold, _Step]] = {
+    Fold.SUM: _sum,
+    Fold.ADD: _add,
+    Fold.COUNT: _count,
+    Fold.MIN: _min,
+    Fold.MAX: _max,
+    Fold.FIRST: _keep_first,
+    Fold.LAST: _keep_last,
+}
+_CAUTIOUS: Final[dict[Fold, _Step]] = {Fold.MIN: _min_of_ordered, Fold.MAX: _max_of_ordered}
