@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mincemeat import limits
 from mincemeat.errors import InvalidJob
 from mincemeat.limits import DEFAULT_PORT
+from mincemeat.memory import memory_bytes
 from mincemeat.model import (
     Job,
     MapFunction,
@@ -43,6 +44,7 @@ def run(
     partitions: int = limits.PARTITIONS,
     max_attempts: int | None = None,
     task_timeout: float | None = None,
+    memory: int | str | None = None,
     password: Password = "",
     host: str | None = None,
     port: int | None = None,
@@ -54,8 +56,8 @@ def run(
         datasource: any dict-like object (only ``iter(ds)`` and ``ds[key]`` are used, lazily), a list or tuple (its
             records are ``(index, element)``), or a source such as ``mincemeat.lines("logs/*.gz")``.
         mapfn: ``mapfn(key, value)`` gives an iterable of ``(key, value)`` pairs; default: the record itself.
-        reducefn: ``reducefn(key, values)`` gives the key's result; ``values`` is a list in input order; default: the
-            list itself.
+        reducefn: ``reducefn(key, values)`` gives the key's result; ``values`` is a list in input order, or a read-only
+            sequence if a list of them would exceed ``memory``; default: the list itself.
         collectfn: ``collectfn(key, values)`` combines values of one key early, on the worker; its result is one value.
         partitionfn: ``partitionfn(key)`` gives an int for keys of types that have no portable hash of their own.
         engine: ``"processes"`` (child processes here), ``"inline"`` (this process, for pdb) or ``"cluster"`` (workers
@@ -65,6 +67,8 @@ def run(
         partitions: how finely keys are dealt out for reducing.
         max_attempts: a task that failed this often fails the job; default: 4.
         task_timeout: seconds that one attempt may take; default: as long as it wants.
+        memory: about how many bytes of keys and values one slot holds, as a number or as text such as ``"256MB"``;
+            what is more goes to disk. Default: a share of this machine's memory, at most 256 MiB.
         password, host, port: for the cluster engine, as in ``Server.run_server``.
         progress: draw a progress line on standard error; default: if that is a terminal.
 
@@ -92,6 +96,7 @@ def run(
         partitions=partitions,
         max_attempts=max_attempts,
         task_timeout=task_timeout,
+        memory=memory,
         progress=progress,
     )
     return sink.results
@@ -106,6 +111,7 @@ def run_job(
     partitions: int = limits.PARTITIONS,
     max_attempts: int | None = None,
     task_timeout: float | None = None,
+    memory: int | str | None = None,
     progress: bool | None = None,
 ) -> Snapshot | None:
     """Carry one job from ``datasource`` to ``sink`` and commit that; the last snapshot, if one was taken.
@@ -121,6 +127,7 @@ def run_job(
                 "max_attempts", limits.MAX_ATTEMPTS if max_attempts is None else max_attempts, 1, 1000
             ),
             task_timeout_seconds=_checked_timeout(task_timeout),
+            memory_bytes=memory_bytes(memory, engine.local_slots),
         )
         try:
             engine.warm_up()
@@ -209,6 +216,7 @@ class Server:
         partitions: int = limits.PARTITIONS,
         max_attempts: int | None = None,
         task_timeout: float | None = None,
+        memory: int | str | None = None,
         progress: bool | None = None,
         on_listening: Callable[[int], None] | None = None,
     ) -> None:
@@ -221,6 +229,7 @@ class Server:
         self.partitions = partitions
         self.max_attempts = max_attempts
         self.task_timeout = task_timeout
+        self.memory = memory
         self.progress = progress
         self.on_listening = on_listening
 
@@ -258,6 +267,7 @@ class Server:
             partitions=self.partitions,
             max_attempts=self.max_attempts,
             task_timeout=self.task_timeout,
+            memory=self.memory,
             progress=self.progress,
         )
         return sink.results

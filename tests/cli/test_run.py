@@ -304,7 +304,7 @@ def test_options_reach_the_engine(
     assert given == {**expected, "name": name}
 
 
-def test_attempts_and_time_limit_reach_the_job(
+def test_attempts_time_limit_and_memory_reach_the_job(
     run: Run, wordcount: Path, rhyme: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, Any] = {}
@@ -315,8 +315,10 @@ def test_attempts_and_time_limit_reach_the_job(
 
     monkeypatch.setattr("mincemeat.cli.run.make_engine", lambda *_, **__: None)
     monkeypatch.setattr("mincemeat.cli.run.run_job", fake)
-    code, _, said = run(wordcount, rhyme, "--max-attempts", "2", "--task-timeout", "9", "--progress")
-    assert given == {"max_attempts": 2, "task_timeout": 9.0, "progress": True}
+    code, _, said = run(
+        wordcount, rhyme, "--max-attempts", "2", "--task-timeout", "9", "--memory", "2MiB", "--progress"
+    )
+    assert given == {"max_attempts": 2, "task_timeout": 9.0, "memory": 2 * 2**20, "progress": True}
     assert (code, said) == (0, "0 results from 18,402,211 records in 0:08, 2 failed attempts made good\n")
 
 

@@ -166,6 +166,19 @@ def test_spills_partitions_and_reduce_tasks_change_nothing(engine: str, has_comb
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_values_beyond_the_memory_are_read_from_disk_in_order(engine: str) -> None:
+    data = {number: [("many", (number, n)) for n in range(50)] + [(number, (number,))] for number in range(20)}
+    options: dict[str, Any] = {"partitions": 1, "memory_bytes": 10_000, "split": 5}
+    pairs = carry_out(engine, data, emissions.emit, emissions.kind_and_list, **options)
+    assert dict(pairs)["many"] == ("StoredValues", [(number, n) for number in range(20) for n in range(50)])
+    assert {key: value for key, value in pairs if key != "many"} == {
+        number: ("list", [(number,)]) for number in range(20)
+    }
+    # Without a reducefn the result is a list all the same, and so it is where the values are the result.
+    assert dict(carry_out(engine, data, emissions.emit, **options))["many"] == dict(pairs)["many"][1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_missing_functions_are_the_identity_and_the_list(engine: str) -> None:
     pairs = carry_out(engine, {"a": None, "b": [1]}, partitions=1)
     assert pairs == [("a", [None]), ("b", [[1]])]

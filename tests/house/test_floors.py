@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"slots"},
     {"slot_main", "cluster"},
     {"engines"},
-    {"progress"},
+    {"progress", "memory"},
     {"api"},
     {"cli"},
     {"__init__"},

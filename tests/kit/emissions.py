@@ -27,6 +27,11 @@ def joined_unless_one(key: int, values: list[tuple[Any, ...]]) -> tuple[Any, ...
     return joined(key, values)
 
 
+def kind_and_list(key: Any, values: Iterable[tuple[Any, ...]]) -> tuple[str, list[tuple[Any, ...]]]:
+    """The values come back as they were given, which makes a list of them wherever they were."""
+    return type(values).__name__, values  # type: ignore[return-value]
+
+
 def raise_at_length(key: Any, length: int) -> Pairs:
     raise OverflowError("too much " * (length // 9))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -164,6 +165,23 @@ def test_a_key_larger_than_the_budget_is_read_from_disk_and_the_others_are_lists
                     assert values[-1] == 3999
                     assert max(values._lengths) < 2 * 10_000 / limits.STORED_BLOCKS_MIN
     assert kinds == {"many": StoredValues, **{f"few {n}": list for n in range(5)}}
+
+
+@pytest.mark.slow
+def test_what_was_dealt_out_is_let_go(tmp_path: Path) -> None:
+    """The list of a block's values, which grouping takes over and extends, was held by who had read the block."""
+    store = JobStore(tmp_path)
+    budget = 500_000
+    spans = write_blocks(store, [(0, [("many", list(range(n * 1000, n * 1000 + 1000)))]) for n in range(200)])
+    tracemalloc.start()
+    try:
+        with store.regrouping(REDUCE) as files:
+            ((_, groups),) = read_groups(spans, range(2), files, memory_bytes=budget)
+            assert type(groups["many"]) is StoredValues  # of 8 MB
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * budget
 
 
 def test_what_fits_is_not_dealt_out(tmp_path: Path) -> None:

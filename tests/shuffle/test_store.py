@@ -11,7 +11,7 @@ import pytest
 from mincemeat.errors import MincemeatError, SpillSpaceExhausted
 from mincemeat.model import AttemptId, Phase, Span, TaskId
 from mincemeat.shuffle.block import BLOCK_HEADER, FILE_HEADER, BlockWriter
-from mincemeat.shuffle.store import JobStore
+from mincemeat.shuffle.store import JobStore, RegroupFiles
 
 ATTEMPT = AttemptId(TaskId(Phase.MAP, 17), 2)
 FULL_DISK = Path("/dev/full")
@@ -117,6 +117,34 @@ def test_commit_that_cannot_rename_leaves_nothing(store: JobStore) -> None:
     with pytest.raises(FileNotFoundError):
         store.commit(ATTEMPT)
     assert names(store) == []
+
+
+@pytest.mark.parametrize("how", ["drop", "clear", "again"])
+def test_what_a_killed_attempt_laid_down_for_itself_is_removed(store: JobStore, how: str) -> None:
+    directory = Path(store.directory, f"{ATTEMPT}.regroup")
+    with RegroupFiles(str(directory)).writing() as (path, _):
+        pass
+    assert Path(path).parent == directory
+    if how == "drop":
+        store.drop(ATTEMPT)
+    elif how == "clear":
+        store.clear()
+    else:
+        with store.regrouping(ATTEMPT):
+            assert not directory.exists()
+    assert not directory.exists()
+
+
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="there is no /dev/full here")
+def test_full_disk_is_told_of_what_an_attempt_lays_down_for_itself(store: JobStore) -> None:
+    directory = Path(store.directory, f"{ATTEMPT}.regroup")
+    with store.regrouping(ATTEMPT) as files:
+        directory.mkdir(parents=True)
+        (directory / "0.blocks").symlink_to(FULL_DISK)
+        with pytest.raises(SpillSpaceExhausted, match=r"m-00017\.2\.regroup/0\.blocks is full"), files.writing():
+            pass
+        assert list(directory.iterdir()) == []
+    assert not directory.exists()
 
 
 @pytest.mark.skipif(not FULL_DISK.exists(), reason="there is no /dev/full here")

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mincemeat import limits
+from mincemeat.errors import InvalidJob
+from mincemeat.memory import memory_bytes
 
 _JOIN_USAGE = """mincemeat [worker] [-p PASSWORD] [-P PORT] [options] [host]
        mincemeat run JOBFILE [INPUT ...] [options]   (see: mincemeat run --help)"""
@@ -159,6 +161,13 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="one attempt may take so long (default: no limit)",
     )
     engine.add_argument(
+        "--memory",
+        metavar="SIZE",
+        type=_memory,
+        help="about so much of keys and values in each slot, the rest on disk: 256MB, 1.5GiB (default: a share of this "
+        "machine's memory)",
+    )
+    engine.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
         help="a progress line on standard error (default: if that is a terminal)",
@@ -207,6 +216,13 @@ def _seconds(least: float) -> Callable[[str], float]:
         return value
 
     return parse_seconds
+
+
+def _memory(text: str) -> int:
+    try:
+        return memory_bytes(text, slots=1)
+    except InvalidJob as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _host(text: str) -> str:

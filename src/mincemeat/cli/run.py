@@ -45,6 +45,7 @@ def run_job_file(options: Namespace) -> None:
             engine,
             max_attempts=options.max_attempts,
             task_timeout=options.task_timeout,
+            memory=options.memory,
             progress=options.progress,
         )
     stream: TextIO | None = sys.stderr  # None where it was closed

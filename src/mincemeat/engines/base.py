@@ -28,6 +28,8 @@ class Engine(ABC):
     """Carries out one job after the other. Construct it with the options it honours; it refuses the others by name."""
 
     name: str
+    # How many slots share the memory of this machine, when the job does not say how much each may use.
+    local_slots: int = 1
 
     def warm_up(self) -> None:  # noqa: B027 - optional: not every engine has something to wait for
         """Start what takes long to start, so that it does so while the caller prepares the job; ``close`` ends it."""

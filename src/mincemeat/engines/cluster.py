@@ -28,6 +28,7 @@ from mincemeat.cluster.local import LocalWorkers
 from mincemeat.engines.base import OBSERVE_SECONDS, SCRATCH_PREFIX, Engine, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
+from mincemeat.engines.processes import available_cores
 from mincemeat.errors import JobFailed, MincemeatError, UserCodeError
 from mincemeat.model import Job, MapReport
 from mincemeat.scheduler import events
@@ -72,6 +73,8 @@ class ClusterEngine(Engine):
         self._host = host
         self._port = port
         self._workers = workers
+        # Other machines are taken to be like this one: nothing is known of them when the job begins.
+        self.local_slots = max(workers, available_cores())
         self._split = split
         self._on_listening = on_listening
 

@@ -37,7 +37,7 @@ class ProcessesEngine(Engine):
     name = "processes"
 
     def __init__(self, workers: int | None = None, split: int | None = None) -> None:
-        self._workers = workers if workers is not None else available_cores()
+        self._workers = self.local_slots = workers if workers is not None else available_cores()
         self._split = split
         self._first: SlotProcess | None = None
 

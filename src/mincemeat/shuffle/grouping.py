@@ -26,7 +26,7 @@ from typing import NamedTuple, TypeAlias
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Span, Value
-from mincemeat.shuffle.block import Block, Loads, decode_columns, iter_blocks
+from mincemeat.shuffle.block import BLOCK_HEADER, Block, Loads, decode_columns, iter_blocks
 from mincemeat.shuffle.regroup import ByOrdinal, Groups, HashUnknown, Regrouping, Rule, next_rule
 from mincemeat.shuffle.sizes import sampled_size
 from mincemeat.shuffle.store import RegroupFiles
@@ -43,7 +43,6 @@ class _Columns(NamedTuple):
     values: list[Value]
     pairs: int
     single: bool
-    bytes_on_disk: int
 
 
 def read_groups(
@@ -75,22 +74,20 @@ class _Grouper:
         self, spans: Sequence[Span], partitions: range, dealt_by: Rule | None
     ) -> Iterator[tuple[int, dict[Key, Values]]]:
         """``dealt_by``: the rule that made ``spans`` a part, None for what the map side wrote."""
-        columns = self._columns(spans, partitions)
+        reading = _Reading(spans, partitions, self._loads)
         held: Held = defaultdict(lambda: defaultdict(list))
-        read = self._fill(held, columns)
-        following = next(columns, None)
-        if following is None:
+        self._fill(held, reading)
+        if not reading.is_more:
             for partition in sorted(held):
                 yield partition, held.pop(partition)  # type: ignore[misc]  # a dict of lists is one of Values
             return
-        total = sum(span.length for span in spans)
-        rule = next_rule(partitions, dealt_by, fraction_held=read / total)
+        rule = next_rule(partitions, dealt_by, fraction_held=reading.bytes_read / reading.bytes_total)
         try:
-            regrouping = self._deal(held, chain([following], columns), rule)
+            regrouping = self._deal(held, reading, rule)
         except HashUnknown:  # of a key for which the job has a partitionfn
             held.clear()
             rule = ByOrdinal(rule.parts)
-            regrouping = self._deal(held, self._columns(spans, partitions), rule)
+            regrouping = self._deal(held, _Reading(spans, partitions, self._loads), rule)
         yield from self._regrouped(regrouping, rule)
 
     def _regrouped(self, regrouping: Regrouping, rule: Rule) -> Iterator[tuple[int, dict[Key, Values]]]:
@@ -103,35 +100,45 @@ class _Grouper:
             yield from self.groups(part.spans, range(part.partition, part.partition + 1), rule)
         self._files.drop(regrouping.path)
 
-    def _fill(self, held: Held, columns: Iterator[_Columns]) -> int:
-        """Group ``columns`` until the budget is reached; how many bytes of blocks that took."""
+    def _fill(self, held: Held, reading: _Reading) -> None:
+        """Group blocks until the budget is reached or there are no more."""
         held_bytes = 0.0
-        read = 0
-        while held_bytes < self._memory_bytes:
-            block = next(columns, None)
-            if block is None:
-                break
+        while held_bytes < self._memory_bytes and reading.is_more:
+            block = reading.next_block()
             held_bytes += _take_in(held[block.partition], block)
-            read += block.bytes_on_disk
-        return read
 
-    def _deal(self, held: Held, columns: Iterable[_Columns], rule: Rule) -> Regrouping:
-        """Deal out ``held``, then ``columns``, a budget at a time."""
-        blocks = iter(columns)
+    def _deal(self, held: Held, reading: _Reading, rule: Rule) -> Regrouping:
+        """Deal out ``held``, then what is left to be read, a budget at a time."""
         with self._files.writing() as (path, writer):
             regrouping = Regrouping(path, writer, rule, self._memory_bytes, self._loads)
-            while True:
+            regrouping.deal_out(held)
+            while reading.is_more:
+                self._fill(held, reading)
                 regrouping.deal_out(held)
-                if not self._fill(held, blocks):
-                    return regrouping
+        return regrouping
 
-    def _columns(self, spans: Iterable[Span], partitions: range) -> Iterator[_Columns]:
-        for span in spans:
-            for block in iter_blocks(span):
-                _check_partition(block, partitions)
-                keys, values = decode_columns(block, self._loads)
-                size = len(block.payload)
-                yield _Columns(block.partition, keys, values, block.pairs, block.single, size)
+
+class _Reading:
+    """Blocks decoded one at a time. It keeps none of them: lists of values are taken over and grow."""
+
+    def __init__(self, spans: Sequence[Span], partitions: range, loads: Loads) -> None:
+        self.bytes_total = sum(span.length for span in spans)
+        self.bytes_read = 0
+        self._blocks = chain.from_iterable(map(iter_blocks, spans))
+        self._partitions = partitions
+        self._loads = loads
+
+    @property
+    def is_more(self) -> bool:
+        return self.bytes_read < self.bytes_total
+
+    def next_block(self) -> _Columns:
+        """Raises: BlockCorrupt; InvalidEmission."""
+        block = next(self._blocks)
+        _check_partition(block, self._partitions)
+        keys, values = decode_columns(block, self._loads)
+        self.bytes_read += BLOCK_HEADER.size + len(block.payload)
+        return _Columns(block.partition, keys, values, block.pairs, block.single)
 
 
 def _take_in(groups: Groups, block: _Columns) -> float:
