@@ -24,7 +24,7 @@ def main() -> int:
         sys.exit(str(error))
     if workload.needs_text:
         origin = data.find_origin(cache, options.origin, options.sources)
-        source = f"{options.size or workload.default_size} of text from {origin.name}, seed {data.SEED}"
+        source = f"size {options.size or workload.default_size}, text from {origin.name}, seed {data.SEED}"
     else:
         origin = data.Origin("none", Path())
         source = f"size {options.size or workload.default_size}"
