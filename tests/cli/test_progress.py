@@ -173,6 +173,7 @@ def test_a_terminal_that_hangs_up_does_not_cost_the_job() -> None:
         terminal.close()
         line.observe(MAPPING)
         line.observe(MAPPING)
+    assert line.last == MAPPING
 
 
 @pytest.mark.parametrize(("wanted", "terminal", "drawn"), [

@@ -150,6 +150,7 @@ def test_a_reader_that_has_enough_is_no_error(kind: str) -> None:
         sink.write([("a", "b")])
         sink.commit()
         stream.write("and the flush at the interpreter's end is quiet")
+    assert stream.closed
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_an_attempt_cancelled_in_the_same_breath_never_begins(tmp_path: Path) ->
                 await server.send(message)
             await server.send(messages.Bye("that was all", again=False))
             await task
+            assert task.exception() is None, "the worker left as it was told to"
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -113,6 +114,7 @@ def test_a_worker_that_cannot_listen_joins_all_the_same(tmp_path: Path, monkeypa
             await server.send(WELCOME)
             await server.send(messages.Bye("that was all", again=False))
             await task
+            assert task.exception() is None, "the worker left as it was told to"
 
     monkeypatch.setattr("mincemeat.cluster.fetching.HolderServer.start", fail)
     run(scenario())

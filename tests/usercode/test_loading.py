@@ -148,8 +148,8 @@ def test_installed_part_of_a_shipped_namespace_package_stays_importable(
     (tmp_path / "uc_space" / "installed.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     load(foreign(NOTHING, SourceModule("uc_space", "/elsewhere", True, None), source("uc_space.shipped", "")))
-    importlib.import_module("uc_space.shipped")
-    importlib.import_module("uc_space.installed")
+    assert importlib.import_module("uc_space.shipped").__file__ != str(tmp_path / "uc_space" / "shipped.py")
+    assert importlib.import_module("uc_space.installed").__file__ == str(tmp_path / "uc_space" / "installed.py")
 
 
 def test_part_that_could_not_be_shipped_is_found_where_its_package_is_importable(

@@ -11,6 +11,7 @@ One deadline covers everything up to the last arrow. No peer can crash a listene
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import enum
 import errno
@@ -67,7 +68,7 @@ class Refusal(enum.Enum):
     PASSWORD = "it did not prove knowledge of the secret"
 
 
-class _Doorkeeper:
+class _Doorkeeper(abc.ABC):
     """What both listeners share: accepting, places, the deadline, TLS, and the life of each connection's task."""
 
     def __init__(
@@ -114,9 +115,9 @@ class _Doorkeeper:
             await asyncio.wait(self._peers, timeout=grace_seconds)
         await _cancel(list(self._peers))
 
+    @abc.abstractmethod
     async def _prove(self, stream: TlsStream, host: str) -> Connection:
         """Everything after TLS that a peer must do to get in."""
-        raise NotImplementedError
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
