@@ -63,12 +63,24 @@ class AttemptId(NamedTuple):
 
 
 class UserFunctions(NamedTuple):
-    """The user's own code. ``None`` means the documented default: identity, no combiner, the values themselves."""
+    """The user's own code, and what else every slot must know of the job. It travels as one pickle.
+
+    ``None`` means the documented default: identity, no combiner, the values themselves. ``sort``: keys in order within
+    each partition. ``splitters``: where the range of one partition ends and the next begins, ascending, fewer than
+    partitions; none: keys are dealt out by hash. ``sort_values``: True, or a key function as of ``list.sort``.
+    ``output``: the form that reduce attempts write results in (``sinks/parts.py``); "": as blocks, for the caller.
+    ``stays_here``: every block is read by this very build of Python on this machine.
+    """
 
     mapfn: MapFunction | None = None
     reducefn: ReduceFunction | None = None
     collectfn: ReduceFunction | None = None
     partitionfn: PartitionFunction | None = None
+    sort: bool = False
+    sort_values: bool | Callable[[Value], Any] = False
+    splitters: tuple[Key, ...] = ()
+    output: str = ""
+    stays_here: bool = False
 
 
 class Job(NamedTuple):
