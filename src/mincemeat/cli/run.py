@@ -36,11 +36,12 @@ def run_job_file(options: Namespace) -> None:
     engine = _engine(options)
     job = _load(options.jobfile)
     datasource = _datasource(job, options.jobfile, options.inputs, options.exclude)
+    functions: dict[str, Any] = {name: getattr(job, name, None) for name in _FUNCTIONS}
     # Last, because a sink may already make a file.
     with CountingSink(_sink(options)) as sink:
         snapshot = run_job(
             datasource,
-            UserFunctions(**{name: getattr(job, name, None) for name in _FUNCTIONS}),
+            UserFunctions(**functions),
             sink,
             engine,
             max_attempts=options.max_attempts,
