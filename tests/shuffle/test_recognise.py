@@ -92,3 +92,20 @@ def test_partial_that_is_no_result_needs_its_own_reducefn(reducer: Any) -> None:
     with pytest.raises(InvalidJob, match=r"collectfn=mincemeat\.reducers\.\w+.* needs the same as reducefn"):
         map_side(UserFunctions(collectfn=reducer, reducefn=sum))
     assert map_side(UserFunctions(collectfn=reducer, reducefn=reducer)).collectfn is not None
+
+
+@pytest.mark.parametrize("reducer", [reducers.first, reducers.unique, reducers.mean, len, min, sum])
+def test_values_that_are_to_be_sorted_are_not_combined_before(reducer: Any) -> None:
+    """The first of the sorted values is not the first of those that came first."""
+    functions = UserFunctions(reducefn=reducer, sort_values=True)
+    assert (map_side(functions).collectfn, map_side(functions).fold) == (None, None)
+    reducefn = reduce_side(functions)
+    assert reducefn is not None
+    expected: Any = {"first": 1, "unique": [1, 2], "mean": 1.5, "len": 4, "min": 1, "sum": 6}
+    name = reducer.name if isinstance(reducer, reducers.Reducer) else reducer.__name__
+    assert reducefn("k", [1, 1, 2, 2]) == expected[name]
+
+
+def test_collectfn_of_the_users_own_combines_values_that_are_to_be_sorted() -> None:
+    functions = UserFunctions(reducefn=reducers.first, collectfn=max, sort_values=True)
+    assert map_side(functions).fold is Fold.MAX

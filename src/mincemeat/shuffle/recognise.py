@@ -9,6 +9,8 @@ It knows nothing of buffers. Understood are ``mincemeat.reducers``, the built-in
     no collectfn, reducefn counts             counted early, the counts are added up
     no collectfn, reducefn is min or max      early while all values are of one total order, which changes nothing
     no collectfn, reducefn is sum             not early: a sum of floats depends on where it is cut
+    sort_values                               nothing early but by a collectfn of the user's own: what is combined in
+                                              input order can no longer be sorted
 
 Both sides decide by the same functions, so nothing about it has to be sent.
 """
@@ -87,6 +89,8 @@ _SHAPE_FLAGS: Final = 0x04 | 0x08 | 0x20 | 0x80 | 0x100 | 0x200  # *args, **kwar
 def map_side(functions: UserFunctions) -> MapSide:
     """What stands in for the combiner of ``functions``. Raises: InvalidJob for a collectfn that cannot be one."""
     collectfn, reducefn = functions.collectfn, functions.reducefn
+    if _sees_every_value(functions):
+        return MapSide(None)
     if isinstance(reducefn, Reducer) and (collectfn is None or collectfn == reducefn):
         return MapSide(reducefn.partial, reducefn.fold, function="reducefn") if reducefn.combines else MapSide(None)
     if isinstance(collectfn, Reducer):
@@ -111,11 +115,20 @@ def reduce_side(functions: UserFunctions) -> ReduceFunction | None:
     collectfn, reducefn = functions.collectfn, functions.reducefn
     if reducefn is None:
         return None
+    if _sees_every_value(functions):
+        return _callable(reducefn)
     if isinstance(reducefn, Reducer):
         return reducefn.result if collectfn is None or collectfn == reducefn else reducefn
     if collectfn is None and _meaning(reducefn) is Fold.COUNT:
         return _OfValues(builtins.sum)
     return _callable(reducefn)
+
+
+def _sees_every_value(functions: UserFunctions) -> bool:
+    """Whether values are to be sorted that no combiner of the user's own has combined before."""
+    collectfn, reducefn = functions.collectfn, functions.reducefn
+    is_none = collectfn is None or (isinstance(reducefn, Reducer) and collectfn == reducefn)
+    return functions.sort_values is not False and is_none
 
 
 def _callable(function: ReduceFunction) -> ReduceFunction:
