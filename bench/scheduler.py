@@ -29,7 +29,7 @@ from mincemeat.scheduler import (
     InputExhausted,
     Machine,
     ProduceSplit,
-    SplitProduced,
+    SplitsProduced,
     StartAttempt,
     WorkerJoined,
 )
@@ -57,7 +57,7 @@ def run_job(workers: int, slots: int, maps: int, partitions: int, sizes_every: i
                 waiting.append(AttemptDone(instruction.worker, attempt, sizes if reports else ()))
             elif type(instruction) is ProduceSplit:
                 if splits < maps:
-                    waiting.append(SplitProduced(splits))
+                    waiting.append(SplitsProduced(splits))
                     splits += 1
                 elif splits == maps:
                     waiting.append(InputExhausted())

@@ -98,6 +98,15 @@ SPLIT_SECONDS: Final = 0.2
 # A split grows by at most this factor over the one before: the first record is a poor sample of the rest.
 SPLIT_GROWTH: Final = 8
 SPLIT_RECORDS_MAX: Final = 100_000
+# An attempt may take several splits into one group buffer, so that a word of every split is sent once, and a small
+# split costs no round trip. It takes at most about so long, because that much is lost with a worker ...
+ATTEMPT_SECONDS: Final = 4.0
+# ... and at most this part of a slot's fair share of what is left, so that all slots end together. Half is the first
+# step of factoring (Hummel, Schonberg and Flynn 1992).
+ATTEMPT_SHARE_OF_REST: Final = 1 / 2
+# Its splits are cut together, while a slot waits: no more of them than this, and none after so many seconds.
+SPLITS_PER_ATTEMPT_MAX: Final = 1024
+CUTTING_SECONDS: Final = 0.05
 # What a split of a dict-like datasource may weigh when serialised: it travels and is held until it is committed.
 SPLIT_BYTES_MAX: Final = 4 * 2**20
 # Pieces of files: large enough to hide seeks and round trips, small enough that hundreds exist at a gigabyte.

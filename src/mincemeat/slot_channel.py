@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from mincemeat.model import Failure, FailureKind
+from mincemeat.model import AttemptId, Failure, FailureKind
 
 if TYPE_CHECKING:
     import socket
@@ -69,6 +70,11 @@ def _receive_exactly(channel: socket.socket, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def map_message(attempt: AttemptId, payloads: Sequence[bytes]) -> tuple[Header, bytes]:
+    """What tells a slot to carry out a map attempt over the splits with these payloads."""
+    return {"do": "map", "attempt": str(attempt), "splits": list(map(len, payloads))}, b"".join(payloads)
 
 
 def read_failure(header: Header, body: bytes) -> Failure:

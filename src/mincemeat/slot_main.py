@@ -14,6 +14,8 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import ExitStack
+from itertools import accumulate, chain
 from typing import Any, BinaryIO
 
 from mincemeat import attempt as attempts
@@ -82,10 +84,11 @@ class Slot:
         functions = self._load()
         attempt = AttemptId.parse(header["attempt"])
         if header["do"] == "map":
-            with _open_payload(header, body) as stream:
+            with ExitStack() as streams:
+                payloads = [streams.enter_context(stream) for stream in _open_payloads(header, body)]
                 return attempts.run_map(
                     functions,
-                    open_split(stream),
+                    chain.from_iterable(map(open_split, payloads)),
                     store,
                     attempt,
                     partitions=self._job["partitions"],
@@ -138,9 +141,23 @@ def _import_what_every_job_needs() -> None:
     importlib.import_module("mincemeat.usercode")
 
 
-def _open_payload(header: Header, body: bytes) -> BinaryIO:
-    path = header.get("payload")
-    return io.BytesIO(body) if path is None else open(path, "rb")
+def _open_payloads(header: Header, body: bytes) -> list[BinaryIO]:
+    """One stream for each split of a map attempt.
+
+    ``data``: files with the data of each. ``splits``: the sizes of their payloads, which lie end to end in the file
+    ``payloads`` or in the body.
+    """
+    if "data" in header:
+        return [open(path, "rb") for path in header["data"]]
+    sizes = header["splits"]
+    if "payloads" in header:
+        file = open(header["payloads"], "rb")
+        if len(sizes) == 1:  # perhaps a single large record
+            return [file]
+        with file:
+            body = file.read()
+    ends = list(accumulate(sizes))
+    return [io.BytesIO(body[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _open_channel(channel_fd: int | None) -> socket.socket:

@@ -121,7 +121,7 @@ async def read_to_end(plain: socket.socket) -> bytes:
 
 
 async def check_echo(connection: Connection) -> None:
-    message: Message = Get("split", "job-1", "m-00017.0", 0, 1, "", "", body=b"\0\xff")
+    message: Message = Get("split", "job-1", "m-00017.0", 0, 0, 1, "", "", body=b"\0\xff")
     await connection.send(message)
     assert await connection.receive() == message
 

@@ -18,7 +18,7 @@ KEY = ticket_key(bytes(32), "holder", 0)
 
 
 def request(presented: str) -> Get:
-    return Get("blocks", "job-1", "holder", 0, 1, presented, "fetcher")
+    return Get("blocks", "job-1", "holder", 0, 0, 1, presented, "fetcher")
 
 
 async def holder(connection: Connection) -> None:

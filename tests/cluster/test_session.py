@@ -57,7 +57,7 @@ def test_an_attempt_cancelled_in_the_same_breath_never_begins(tmp_path: Path) ->
         async with session(tmp_path) as (task, server):
             await server.send(WELCOME)
             await server.send(JOB)
-            start = messages.MapStart("job-1", "m-00000.0", 1, body=b"x")
+            start = messages.MapStart("job-1", "m-00000.0", [1], body=b"x")
             cancel = messages.AttemptCancel("job-1", "m-00000.0")
             for message in (start, cancel) * 3:
                 await server.send(message)
@@ -96,7 +96,7 @@ def test_an_attempt_whose_name_is_a_path_ends_the_session(name: str, tmp_path: P
     async def scenario() -> None:
         async with session(tmp_path) as (task, server):
             await server.send(WELCOME)
-            await server.send(messages.MapStart("job-1", name, 1, body=b"x"))
+            await server.send(messages.MapStart("job-1", name, [1], body=b"x"))
             with pytest.raises(Exception, match="not the name of an attempt"):
                 await task
 

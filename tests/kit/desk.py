@@ -89,7 +89,7 @@ def map_done(attempt: str, sizes: list[int] | None = None) -> messages.MapDone:
 
 
 def get(what: str, name: str = "", body: bytes = b"") -> messages.Get:
-    return messages.Get(what, JOB, name, 0, PARTITIONS, "", "", body=body)
+    return messages.Get(what, JOB, name, 0, 0, PARTITIONS, "", "", body=body)
 
 
 class Desk:
@@ -111,17 +111,17 @@ class Desk:
         post, coordinator = self.coordinator.post, self.coordinator
         if self.cut < self.splits:
             self.cut += 1
-            post(coordinator.split_produced, self.cut - 1, b"payload")
+            post(coordinator.splits_produced, range(self.cut - 1, self.cut), [b"payload"])
         elif self.splits:
             post(coordinator.handle, events.InputExhausted())
 
-    def want_payload(self, index: int, deliver: Callable[[bytes], None]) -> None:
-        self.coordinator.post(deliver, b"payload")
+    def want_payloads(self, splits: range, deliver: Callable[[list[bytes]], None]) -> None:
+        self.coordinator.post(deliver, [b"payload" for _ in splits])
 
     def data_chunks(self, index: int) -> Iterable[bytes]:
         return {0: [b"data"]}[index]
 
-    def map_done(self, index: int, report: MapReport) -> None:
+    def map_done(self, splits: range, report: MapReport) -> None:
         pass
 
     def reduce_done(self, index: int, path: Path) -> None:

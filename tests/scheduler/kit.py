@@ -19,7 +19,7 @@ from mincemeat.scheduler import (
     JobState,
     Machine,
     ProduceSplit,
-    SplitProduced,
+    SplitsProduced,
     StartAttempt,
     WorkerJoined,
     WorkerLeft,
@@ -70,8 +70,14 @@ class Stage:
     def split(self, count: int = 1) -> list[Instruction]:
         said = []
         for _ in range(count):
-            said += self.send(SplitProduced(self.produced))
+            said += self.send(SplitsProduced(self.produced))
             self.produced += 1
+        return said
+
+    def group(self, count: int) -> list[Instruction]:
+        """``count`` splits, cut at once for one attempt."""
+        said = self.send(SplitsProduced(self.produced, count))
+        self.produced += count
         return said
 
     def exhaust(self) -> list[Instruction]:

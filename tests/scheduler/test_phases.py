@@ -19,7 +19,7 @@ from mincemeat.scheduler import (
     JobState,
     ProduceSplit,
     SourceFailed,
-    SplitProduced,
+    SplitsProduced,
     StartAttempt,
     Tick,
     WorkerJoined,
@@ -159,7 +159,7 @@ EVERY_EVENT: list[Event] = [
     AttemptFailed("a", attempt("r-00000.0"), failure()),
     AttemptLost("a", attempt("r-00000.0"), "lost"),
     BlocksUnreachable("a", attempt("r-00000.0"), (0,), "refused"),
-    SplitProduced(7),
+    SplitsProduced(7),
     InputExhausted(),
     SourceFailed(failure()),
     Tick(),
@@ -186,20 +186,20 @@ def test_once_the_job_is_over_every_event_is_ignored(stage: Stage, end: str, eve
 
 @pytest.mark.parametrize("event", EVERY_EVENT, ids=lambda event: type(event).__name__)
 def test_before_anybody_joined_every_event_is_harmless(stage: Stage, event: Event) -> None:
-    said = [] if isinstance(event, SplitProduced) else stage.send(event)  # a first split 7 would be a gap
+    said = [] if isinstance(event, SplitsProduced) else stage.send(event)  # a first split 7 would be a gap
     assert not of_kind(said, StartAttempt)
 
 
 def test_split_produced_twice_is_one_map_task(stage: Stage) -> None:
     stage.split(1)
-    assert stage.send(SplitProduced(0)) == []
+    assert stage.send(SplitsProduced(0)) == []
     assert stage.machine.counts().map_total == 1
 
 
 def test_gap_between_splits_is_an_illegal_move_that_changes_nothing(stage: Stage) -> None:
     stage.split(1)
     with pytest.raises(IllegalMove, match=r"split 2 cannot be added \(1 splits so far"):
-        stage.send(SplitProduced(2))
+        stage.send(SplitsProduced(2))
     assert stage.machine.counts().map_total == 1
 
 
@@ -208,7 +208,7 @@ def test_split_after_the_last_one_is_an_illegal_move(stage: Stage) -> None:
     stage.split(1)
     stage.exhaust()
     with pytest.raises(IllegalMove, match="input exhausted: True"):
-        stage.send(SplitProduced(1))
+        stage.send(SplitsProduced(1))
 
 
 def test_input_exhausted_twice_is_harmless(stage: Stage) -> None:

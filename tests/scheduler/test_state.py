@@ -21,7 +21,7 @@ from mincemeat.scheduler.state import (
     WorkerState,
     check_move,
 )
-from tests.scheduler.kit import Stage
+from tests.scheduler.kit import Stage, attempt
 
 TABLES: list[tuple[type[enum.Enum], Mapping[Any, Mapping[Any, str]]]] = [
     (JobState, JOB_MOVES),
@@ -61,10 +61,14 @@ def test_illegal_move_carries_the_story() -> None:
 
 
 def test_output_that_is_not_there_cannot_be_lost() -> None:
-    ledger = Ledger(partitions=1)
-    ledger.map.add_task()
-    with pytest.raises(IllegalMove, match="m-00000 cannot move from PENDING to PENDING"):
-        ledger.lose_output(ledger.map.tasks[0], 0.0, "gone")
+    stage = Stage()
+    stage.join("a")
+    stage.split()
+    stage.fail("a", "m-00000.0")
+    record = stage.machine.ledger.find_attempt(attempt("m-00000.0"))
+    assert record is not None
+    with pytest.raises(IllegalMove, match="m-00000.0 cannot move from FAILED to LOST"):
+        stage.machine.ledger.lose_output(record, 0.0, "gone")
 
 
 def _forget_free(ledger: Ledger) -> None:

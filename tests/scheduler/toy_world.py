@@ -35,7 +35,7 @@ from mincemeat.scheduler import (
     ProduceSplit,
     ReadmitWorker,
     SourceFailed,
-    SplitProduced,
+    SplitsProduced,
     StartAttempt,
     Tick,
     WorkerJoined,
@@ -101,11 +101,13 @@ class World:
         match instruction:
             case ProduceSplit():
                 self.requests += 1
-            case StartAttempt(worker, attempt, partitions):
+            case StartAttempt(worker, attempt, partitions, splits):
                 assert worker not in self.excluded
+                self.check_splits(attempt, splits)
                 assert (partitions is None) == (attempt.task.phase is Phase.MAP)
                 counts = self.machine.counts()
                 assert partitions is None or counts.map_committed == counts.map_total
+                assert partitions is None or self.mapped() == list(range(self.splits))
                 if worker in self.workers:
                     self.workers[worker].running.add(attempt)
                     assert len(self.workers[worker].running) <= self.workers[worker].slots
@@ -124,6 +126,17 @@ class World:
                 self.workers.pop(worker, None)
             case FinishJob() | FailJob():
                 self.ends.append(instruction)
+
+    def mapped(self) -> list[int]:
+        """Every split in every output that a reduce attempt is given."""
+        return [split for _, output, _ in self.machine.map_outputs() for split in self.machine.splits_of(output)]
+
+    def check_splits(self, attempt: AttemptId, splits: int) -> None:
+        assert splits >= 1
+        if attempt.task.phase is Phase.MAP:
+            first = attempt.task.index
+            assert self.machine.splits_of(attempt) == range(first, first + splits)
+            assert splits == 1 or attempt.number == 0 or self.machine.backups  # again: each alone
 
     # -- what may happen ---------------------------------------------------------------------------------
 
@@ -146,8 +159,9 @@ class World:
         if self.requests:
             self.requests -= 1
             if self.produced < self.splits:
-                self.send(SplitProduced(self.produced))
-                self.produced += 1
+                count = min(self.chance.choice([1, 1, 2, 5]), self.splits - self.produced)
+                self.send(SplitsProduced(self.produced, count))
+                self.produced += count
             else:
                 self.requests = 0
                 self.send(InputExhausted())

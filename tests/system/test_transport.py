@@ -200,7 +200,7 @@ def test_a_worker_serves_blocks_to_the_ticket_made_for_the_fetcher_and_to_no_oth
 
         def get(**changes: Any) -> messages.Get:
             fields = {"job": "job-of-a-test", "name": other, "ticket": holder.ticket, "fetcher": one, **changes}
-            return messages.Get(what="blocks", first_partition=0, last_partition=64, body=outputs, **fields)
+            return messages.Get(what="blocks", split=0, first_partition=0, last_partition=64, body=outputs, **fields)
 
         foreign = [
             get(ticket=""),

@@ -7,7 +7,7 @@ bodies stay bytes.
 ::
 
     caller's thread                     event loop                                   workers
-      want_split, want_payload  <---   Coordinator                   <--- control --- Hello, Heartbeat, MapDone, ...
+      want_split, want_payloads <---   Coordinator                   <--- control --- Hello, Heartbeat, MapDone, ...
       post(handle, event)       --->     scheduler.machine, roster   --- control ---> MapStart, ReduceStart, ...
       reduce_done, job_ended    <---     supply                      <--- channel --- Get split, Put result, relays
 """
@@ -47,9 +47,9 @@ class Caller(Protocol):
     """What the coordinator asks of the thread that holds the user's objects. None of these calls waits."""
 
     def want_split(self) -> None: ...
-    def want_payload(self, index: int, deliver: Callable[[bytes], None]) -> None: ...
+    def want_payloads(self, splits: range, deliver: Callable[[list[bytes]], None]) -> None: ...
     def data_chunks(self, index: int) -> Iterable[bytes]: ...
-    def map_done(self, index: int, report: MapReport) -> None: ...
+    def map_done(self, splits: range, report: MapReport) -> None: ...
     def reduce_done(self, index: int, path: Path) -> None: ...
     def job_ended(self, ended: JobEnded) -> None: ...
 
@@ -166,10 +166,10 @@ class Coordinator:
         for instruction in self._machine.handle(event, time.monotonic()):
             self._carry_out(instruction)
 
-    def split_produced(self, index: int, payload: bytes) -> None:
-        """The caller's thread cut a split; its payload is kept until its map task is committed."""
-        self._supply.payloads[index] = payload
-        self.handle(events.SplitProduced(index))
+    def splits_produced(self, splits: range, payloads: list[bytes]) -> None:
+        """The caller's thread cut splits for one attempt; their payloads are kept until they are committed."""
+        self._supply.payloads.update(zip(splits, payloads, strict=True))
+        self.handle(events.SplitsProduced(splits.start, len(splits)))
 
     def _carry_out(self, instruction: instructions.Instruction) -> None:
         match instruction:
@@ -207,27 +207,29 @@ class Coordinator:
             record.send(message)
 
     def _start_map(self, record: WorkerRecord, attempt: AttemptId) -> None:
-        index = attempt.task.index
-        payload = self._supply.payloads.get(index)
-        if payload is not None:
-            self._send_map(record, attempt, payload)
+        splits = self._machine.splits_of(attempt)
+        if all(index in self._supply.payloads for index in splits):
+            self._send_map(record, attempt, splits)
             return
 
-        # Committed once, and its output lost with its worker.
-        def deliver(payload: bytes) -> None:
+        # Committed once, and the output lost with its worker.
+        def deliver(payloads: list[bytes]) -> None:
             if self._machine.is_running(record.worker, attempt):  # still
-                self._supply.payloads[index] = payload
-                self._send_map(record, attempt, payload)
+                self._supply.payloads.update(zip(splits, payloads, strict=True))
+                self._send_map(record, attempt, splits)
 
-        self._caller.want_payload(index, deliver)
+        self._caller.want_payloads(splits, deliver)
 
-    def _send_map(self, record: WorkerRecord, attempt: AttemptId, payload: bytes) -> None:
+    def _send_map(self, record: WorkerRecord, attempt: AttemptId, splits: range) -> None:
+        payloads = [self._supply.payloads[index] for index in splits]
+        sizes = list(map(len, payloads))
+        is_inline = sum(sizes) <= limits.INLINE_BODY_BYTES
         record.send(
             messages.MapStart(
                 job=self._job.job_id,
                 attempt=str(attempt),
-                payload_bytes=len(payload),
-                body=payload if len(payload) <= limits.INLINE_BODY_BYTES else b"",
+                split_bytes=sizes,
+                body=b"".join(payloads) if is_inline else b"",
             )
         )
 
@@ -370,8 +372,10 @@ class Coordinator:
             partition_bytes=sizes,
         )
         if self._machine.is_running(worker, attempt):
-            self._supply.payloads.pop(attempt.task.index, None)
-            self._caller.map_done(attempt.task.index, report)
+            splits = self._machine.splits_of(attempt)
+            for index in splits:
+                self._supply.payloads.pop(index, None)
+            self._caller.map_done(splits, report)
         self.handle(events.AttemptDone(worker, attempt, sizes))
 
     def _reduce_done(self, worker: str, message: messages.ReduceDone) -> None:

@@ -174,6 +174,7 @@ class Fetcher:
         request = messages.Get(
             what="blocks",
             job=job,
+            split=0,
             name=holder.worker,
             first_partition=partitions.start,
             last_partition=partitions.stop,

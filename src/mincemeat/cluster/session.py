@@ -212,19 +212,23 @@ class WorkerSession:
         await self._connection.send(reply)
 
     async def _map(self, job: messages.JobStart, start: messages.MapStart) -> messages.Message:
-        header: Header = {"do": "map", "attempt": start.attempt}
-        payload = self._scratch / f"{start.attempt}.split"
+        directory = self._scratch / f"{start.attempt}.splits"
         try:
-            if len(start.body) != start.payload_bytes:
-                await self._channels.get(get("split", job.job, start.attempt), payload)
-                header["payload"] = str(payload)
-            reply, body = await self._in_slot(job, header, start.body)
-            if reply["did"] == "unreadable":  # a file that only the server sees
-                await self._channels.get(get("split-data", job.job, start.attempt), payload)
-                header["payload"] = str(payload)
-                reply, body = await self._in_slot(job, header, b"")
+            header, body = {"do": "map", "attempt": start.attempt, "splits": start.split_bytes}, start.body
+            if len(body) != sum(start.split_bytes):
+                directory.mkdir(exist_ok=True)
+                await self._channels.get(get("split", job.job, start.attempt), directory / "payloads")
+                header["payloads"] = str(directory / "payloads")
+            reply, body = await self._in_slot(job, header, body, attempts=len(start.split_bytes))
+            if reply["did"] == "unreadable":  # files that only the server sees
+                directory.mkdir(exist_ok=True)
+                paths = [directory / str(number) for number in range(len(start.split_bytes))]
+                for number, path in enumerate(paths):
+                    await self._channels.get(get("split-data", job.job, start.attempt, number), path)
+                header = {"do": "map", "attempt": start.attempt, "data": list(map(str, paths))}
+                reply, body = await self._in_slot(job, header, b"", attempts=len(paths))
         finally:
-            payload.unlink(missing_ok=True)
+            shutil.rmtree(directory, ignore_errors=True)
         if reply["did"] == "unreadable":  # not even with its data
             raise MincemeatError(reply["message"])
         if reply["did"] != "done":
@@ -288,13 +292,16 @@ class WorkerSession:
             body=body,
         )
 
-    async def _in_slot(self, job: messages.JobStart, header: Header, body: bytes) -> tuple[Header, bytes]:
-        """One exchange with a slot within the job's time limit. Raises: SlotDied, TimeoutError."""
+    async def _in_slot(
+        self, job: messages.JobStart, header: Header, body: bytes, attempts: int = 1
+    ) -> tuple[Header, bytes]:
+        """One exchange with a slot within the job's time limit for so many. Raises: SlotDied, TimeoutError."""
         slot = await self._pool.take()
         try:
             if slot.prepared != job.job:
                 await self._prepare(slot, job)
-            async with asyncio.timeout(job.task_timeout_seconds):
+            limit = job.task_timeout_seconds
+            async with asyncio.timeout(None if limit is None else limit * attempts):
                 answer = await slot.exchange(header, body)
         except BaseException:  # dead, overdue or not wanted any more
             self._pool.discard(slot)
@@ -400,9 +407,11 @@ class WorkerSession:
         await self._holder.close()
 
 
-def get(what: str, job: str, name: str = "") -> messages.Get:
+def get(what: str, job: str, name: str = "", split: int = 0) -> messages.Get:
     """A request to the server that needs neither partitions nor a ticket."""
-    return messages.Get(what=what, job=job, name=name, first_partition=0, last_partition=0, ticket="", fetcher="")
+    return messages.Get(
+        what=what, job=job, name=name, split=split, first_partition=0, last_partition=0, ticket="", fetcher=""
+    )
 
 
 def told(job: str, attempt: str, failure: Failure) -> messages.AttemptFailed:

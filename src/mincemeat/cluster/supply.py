@@ -124,15 +124,16 @@ class Supply:
         attempt = AttemptId.parse(get.name)
         if not self._machine.is_running(record.worker, attempt):
             raise MincemeatError(f"{attempt} is not wanted any more")
+        splits = self._machine.splits_of(attempt)
         match get.what:
             case "inputs" if self._inputs is not None:
                 inputs = _describe(self._inputs, self._job_id, record)
                 return len(inputs), _in_chunks(inputs)
-            case "split" if attempt.task.index in self.payloads:
-                payload = self.payloads[attempt.task.index]
+            case "split" if all(index in self.payloads for index in splits):
+                payload = b"".join([self.payloads[index] for index in splits])
                 return len(payload), _in_chunks(payload)
-            case "split-data":
-                return -1, _in_thread(self._reader.data_chunks(attempt.task.index))
+            case "split-data" if 0 <= get.split < len(splits):
+                return -1, _in_thread(self._reader.data_chunks(splits[get.split]))
         raise RemoteProtocolError(f"a worker asked for {get.what!r} of {attempt}, which is not to be had")
 
     def inputs_for(self, fetcher: WorkerRecord) -> bytes:

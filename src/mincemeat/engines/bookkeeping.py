@@ -10,34 +10,52 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from mincemeat import limits
 from mincemeat.model import Job, MapReport, Snapshot
-from mincemeat.scheduler.policy import next_split_records
+from mincemeat.scheduler.policy import attempt_bytes, next_split_records
 
 if TYPE_CHECKING:
     from mincemeat.scheduler.state import Counts
     from mincemeat.sinks.base import Sink
-    from mincemeat.sources.base import Source
+    from mincemeat.sources.base import Source, SplitInfo
 
 
 class SplitCutter:
-    """How many records the next split should have: adaptively, or as the user said (``fixed``)."""
+    """How large the next split should be, and how many of them an attempt takes.
+
+    Of a dict-like datasource an attempt takes one split of as many records as make about 0.2 s of work, or, where the
+    user said how many records a split has (``fixed``), as many such splits. Of files, whose splits are planned, it
+    takes as many as ``policy.attempt_bytes`` says.
+    """
 
     def __init__(self, fixed: int | None = None) -> None:
-        self.fixed = fixed
-        self._records = 0
+        self._fixed = fixed
+        self._splits = self._records = self._bytes = 0
         self._seconds = 0.0
         self._previous = 0
+        self._wanted = 0.0
 
-    def learn(self, records: int, seconds: float) -> None:
-        """A map attempt over ``records`` records took ``seconds``."""
+    def learn(self, splits: int, records: int, size: int, seconds: float) -> None:
+        """A map attempt over ``splits`` splits of ``records`` records in ``size`` bytes took ``seconds``."""
+        self._splits += splits
         self._records += records
+        self._bytes += size
         self._seconds += seconds
 
-    def next_records(self) -> int:
-        if self.fixed is not None:
-            return self.fixed
-        self._previous = next_split_records(self._records, self._seconds, self._previous)
-        return self._previous
+    def begin(self, bytes_left: int | None, slots: int) -> int:
+        """An attempt's splits are to be cut now; how many records each should have if the source can choose."""
+        self._wanted = attempt_bytes(self._bytes, self._seconds, bytes_left, slots)
+        done = self._records if self._fixed is None else self._splits
+        self._previous = next_split_records(done, self._seconds, self._previous)
+        return self._fixed if self._fixed is not None else self._previous
+
+    def wants_another(self, splits: int, size: int, last: SplitInfo) -> bool:
+        """Whether the attempt should take one more than ``splits`` splits of ``size`` bytes, ``last`` among them."""
+        if splits >= limits.SPLITS_PER_ATTEMPT_MAX:
+            return False
+        if last.records is None:
+            return size + (last.bytes or 0) <= self._wanted
+        return self._fixed is not None and splits < self._previous and size < limits.SPLIT_BYTES_MAX
 
 
 class Ledger:
@@ -51,24 +69,36 @@ class Ledger:
         self._source = source
         self._cutter = SplitCutter(fixed_split)
         self._split_bytes: dict[int, int] = {}
+        self._bytes_cut = 0
         self._started = time.monotonic()
         self._records = self._pairs = self._input_bytes = 0
 
-    def pull(self) -> int | None:
-        """Cut the next split; its index, or None at the end of the input."""
-        info = self._source.next_split(self._cutter.next_records())
-        if info is None:
-            return None
-        self._split_bytes[info.index] = info.bytes or 0
-        return info.index
+    def pull(self, slots: int) -> range | None:
+        """Cut the next splits, for one attempt on one of ``slots`` slots; None at the end of the input."""
+        total = self._source.input_bytes_total
+        records = self._cutter.begin(None if total is None else total - self._bytes_cut, slots)
+        deadline = time.monotonic() + limits.CUTTING_SECONDS
+        first: int | None = None
+        count = size = 0
+        while (info := self._source.next_split(records)) is not None:
+            first = info.index if first is None else first
+            count += 1
+            self._split_bytes[info.index] = info.bytes or 0
+            size += info.bytes or 0
+            if not self._cutter.wants_another(count, size, info) or time.monotonic() >= deadline:
+                break
+        self._bytes_cut += size
+        return None if first is None else range(first, first + count)
 
-    def map_done(self, index: int, report: MapReport) -> None:
-        """Map task ``index`` was committed for the first time or again; only the first time counts."""
-        size = self._split_bytes.pop(index, None)
-        if size is None:
-            return
-        self._source.release(index)
-        self._cutter.learn(report.records, report.seconds)
+    def map_done(self, splits: range, report: MapReport) -> None:
+        """An attempt at ``splits`` was committed; what of them was committed before counts no more."""
+        sizes = [size for index in splits if (size := self._split_bytes.pop(index, None)) is not None]
+        if len(sizes) < len(splits):
+            return  # again, because the output was lost: all of them were counted then
+        for index in splits:
+            self._source.release(index)
+        size = sum(sizes)
+        self._cutter.learn(len(splits), report.records, size, report.seconds)
         self._records += report.records
         self._pairs += report.pairs
         self._input_bytes += size

@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import secrets
-import shutil
 import socket
 import string
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,13 +23,14 @@ from typing import TYPE_CHECKING
 from mincemeat import usercode
 from mincemeat.cluster.coordinator import Coordinator, JobEnded
 from mincemeat.cluster.local import LocalWorkers
-from mincemeat.engines.base import OBSERVE_SECONDS, SCRATCH_PREFIX, Engine, Observer
+from mincemeat.engines.base import OBSERVE_SECONDS, Engine, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.engines.processes import available_cores
 from mincemeat.errors import JobFailed, MincemeatError, UserCodeError
 from mincemeat.model import Job, MapReport
 from mincemeat.scheduler import events
+from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.wire.handshake import normalise_password
 
 if TYPE_CHECKING:
@@ -81,13 +80,13 @@ class ClusterEngine(Engine):
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
         code = usercode.pack(job.functions)
         with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
-            scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
-            cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
+            scratch = Path(cleanup.enter_context(ScratchDirectory()))
             local = LocalWorkers()
             cleanup.callback(local.stop)
             caller = _Caller(job, source, sink, self._split)
             thread = _CoordinatorThread(Coordinator(job, code, self._secret, scratch, caller), self._host, self._port)
             cleanup.callback(thread.stop)
+            sweep_soon()
             try:
                 caller.until_done(thread.coordinator, observe, self._open(thread, local))
             except UserCodeError as error:  # the datasource, which runs in this thread
@@ -204,9 +203,9 @@ class _Caller:
     def want_split(self) -> None:
         self._requests.put(self._pull)
 
-    def want_payload(self, index: int, deliver: Callable[[bytes], None]) -> None:
+    def want_payloads(self, splits: range, deliver: Callable[[list[bytes]], None]) -> None:
         """``deliver`` is called in the coordinator's thread."""
-        self._requests.put(lambda coordinator: coordinator.post(deliver, self._source.payload(index)))
+        self._requests.put(lambda coordinator: coordinator.post(deliver, list(map(self._source.payload, splits))))
 
     def data_chunks(self, index: int) -> Iterator[bytes]:
         """The split with its data. Raises: MincemeatError if the datasource is the user's and bound to its thread."""
@@ -214,8 +213,8 @@ class _Caller:
             raise MincemeatError("the split holds its data already")
         return self._source.data_chunks(index)
 
-    def map_done(self, index: int, report: MapReport) -> None:
-        self._requests.put(lambda _: self._ledger.map_done(index, report))
+    def map_done(self, splits: range, report: MapReport) -> None:
+        self._requests.put(lambda _: self._ledger.map_done(splits, report))
 
     def reduce_done(self, index: int, path: Path) -> None:
         self._requests.put(lambda _: self._take_result(index, path))
@@ -249,11 +248,11 @@ class _Caller:
             observe(self._ledger.snapshot(coordinator.counts()))
 
     def _pull(self, coordinator: Coordinator) -> None:
-        index = self._ledger.pull()
-        if index is None:
+        splits = self._ledger.pull(coordinator.counts().slots)
+        if splits is None:
             coordinator.post(coordinator.handle, events.InputExhausted())
         else:
-            coordinator.post(coordinator.split_produced, index, self._source.payload(index))
+            coordinator.post(coordinator.splits_produced, splits, list(map(self._source.payload, splits)))
 
     def _take_result(self, index: int, path: Path) -> None:
         self._drain.add(index, str(path))

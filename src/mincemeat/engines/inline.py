@@ -7,19 +7,21 @@ attempts themselves run through attempt.py as everywhere, so the results are the
 from __future__ import annotations
 
 import io
-import shutil
-import tempfile
+import os
+from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from mincemeat import attempt as attempts
 from mincemeat import limits
-from mincemeat.engines.base import SCRATCH_PREFIX, Engine, Observer
+from mincemeat.engines.base import Engine, Observer
 from mincemeat.engines.blame import raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.errors import JobFailed, UserCodeError
 from mincemeat.model import AttemptId, Job, Phase, TaskId
 from mincemeat.scheduler.policy import coalesce
 from mincemeat.scheduler.state import Counts
+from mincemeat.scratch import ScratchDirectory, sweep
 from mincemeat.shuffle.store import JobStore
 from mincemeat.sources.base import SplitUnreadable, open_split
 
@@ -37,22 +39,22 @@ class InlineEngine(Engine):
         self._split = split if split is not None else limits.SPLIT_RECORDS_MAX
 
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
-        scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX)
-        try:
-            _InlineRun(job, Ledger(job, source, self._split), source, sink, JobStore(scratch), observe).carry_out()
-        except UserCodeError as error:
-            raise_original(error)
-        except SplitUnreadable as error:
-            raise JobFailed(f"{error}. The job stops.", function="datasource") from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with ScratchDirectory() as scratch:
+            store = JobStore(os.path.join(scratch, "blocks"))
+            try:
+                _InlineRun(job, Ledger(job, source, self._split), source, sink, store, observe).carry_out()
+            except UserCodeError as error:
+                raise_original(error)
+            except SplitUnreadable as error:
+                raise JobFailed(f"{error}. The job stops.", function="datasource") from error
+        sweep()  # not beside the job: its functions may fork, for which there had better be no other thread
 
 
 class _InlineRun:
     def __init__(
         self, job: Job, ledger: Ledger, source: Source, sink: Sink, store: JobStore, observe: Observer | None
     ) -> None:
-        self._job = job
+        self._job = job._replace(functions=job.functions._replace(stays_here=True))
         self._ledger = ledger
         self._source = source
         self._store = store
@@ -89,21 +91,24 @@ class _InlineRun:
     def _map_phase(self) -> tuple[list[int], list[AttemptId]]:
         totals = [0] * self._job.partitions
         maps: list[AttemptId] = []
-        while (index := self._ledger.pull()) is not None:
-            attempt = AttemptId(TaskId(Phase.MAP, index), 0)
-            with io.BytesIO(self._source.payload(index)) as payload:
+        splits_read = 0
+        while (splits := self._ledger.pull(slots=1)) is not None:
+            attempt = AttemptId(TaskId(Phase.MAP, splits.start), 0)
+            with ExitStack() as streams:
+                payloads = [streams.enter_context(io.BytesIO(self._source.payload(index))) for index in splits]
                 report = attempts.run_map(
                     self._job.functions,
-                    open_split(payload),
+                    chain.from_iterable(map(open_split, payloads)),
                     self._store,
                     attempt,
                     partitions=self._job.partitions,
                     memory_bytes=self._job.memory_bytes,
                 )
-            self._ledger.map_done(index, report)
+            self._ledger.map_done(splits, report)
+            splits_read += len(splits)
             totals = [total + more for total, more in zip(totals, report.partition_bytes, strict=True)]
             maps.append(attempt)
-            self._report(map_committed=len(maps), map_total=len(maps))
+            self._report(map_committed=splits_read, map_total=splits_read)
         return totals, maps
 
     def _report(self, **changes: Any) -> None:

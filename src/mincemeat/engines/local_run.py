@@ -6,24 +6,24 @@ to it, this machine is one worker with several slots, whose map outputs lie in o
 
 from __future__ import annotations
 
+import os
 import selectors
-import shutil
 import sys
-import tempfile
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mincemeat import usercode
-from mincemeat.engines.base import OBSERVE_SECONDS, SCRATCH_PREFIX, Observer
+from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.errors import UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
+from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.shuffle.store import JobStore
-from mincemeat.slot_channel import Decoder, Header, crash_failure, read_failure, timeout_failure
+from mincemeat.slot_channel import Decoder, Header, crash_failure, map_message, read_failure, timeout_failure
 from mincemeat.slots import SlotProcess
 
 if TYPE_CHECKING:
@@ -47,18 +47,17 @@ def carry_out(
     split: int | None,
 ) -> None:
     """Carry out ``job`` on at most ``slots`` slots, of which ``first`` was started by the caller. As ``Engine.run``."""
-    scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX)
-    try:
-        run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
+    with ScratchDirectory() as scratch:
+        sweep_soon()
         try:
-            run.add_slot(first)
-            run.until_done(observe)
-        finally:
-            run.close()
-    except UserCodeError as error:  # the datasource, which runs in this process
-        raise_original(error)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
+            try:
+                run.add_slot(first)
+                run.until_done(observe)
+            finally:
+                run.close()
+        except UserCodeError as error:  # the datasource, which runs in this process
+            raise_original(error)
 
 
 class _Slot:
@@ -79,8 +78,7 @@ class _LocalRun:
         self._ledger = ledger
         self._source = source
         self._slots_max = slots
-        self._store = JobStore(scratch)
-        self._scratch = scratch
+        self._store = JobStore(os.path.join(scratch, "blocks"))
         self._machine = Machine(
             partitions=job.partitions, max_attempts=job.max_attempts, reduce_task_bytes=job.reduce_task_bytes
         )
@@ -132,8 +130,10 @@ class _LocalRun:
     def _carry_out(self, instruction: instructions.Instruction) -> None:
         match instruction:
             case instructions.ProduceSplit():
-                index = self._ledger.pull()
-                self._handle(events.InputExhausted() if index is None else events.SplitProduced(index))
+                splits = self._ledger.pull(self._slots_max)
+                self._handle(
+                    events.InputExhausted() if splits is None else events.SplitsProduced(splits.start, len(splits))
+                )
             case instructions.StartAttempt():
                 self._waiting.append(instruction)
             case instructions.CancelAttempt():
@@ -186,9 +186,10 @@ class _LocalRun:
         attempt = slot.attempt = instruction.attempt
         self._give_job(slot)
         if self._job.task_timeout_seconds is not None:
-            slot.deadline = time.monotonic() + self._job.task_timeout_seconds
+            slot.deadline = time.monotonic() + self._job.task_timeout_seconds * instruction.splits
         if attempt.task.phase is Phase.MAP:
-            slot.process.send({"do": "map", "attempt": str(attempt)}, self._source.payload(attempt.task.index))
+            splits = range(attempt.task.index, attempt.task.index + instruction.splits)
+            slot.process.send(*map_message(attempt, [self._source.payload(index) for index in splits]))
             return
         partitions = instruction.partitions
         assert partitions is not None
@@ -210,12 +211,12 @@ class _LocalRun:
         if slot.has_job:
             return
         if self._code is None:
-            self._code = usercode.pack(self._job.functions)
+            self._code = usercode.pack(self._job.functions._replace(stays_here=True))
         slot.has_job = True
         slot.process.send(
             {
                 "do": "job",
-                "store": self._scratch,
+                "store": self._store.directory,
                 "partitions": self._job.partitions,
                 "memory_bytes": self._job.memory_bytes,
                 # For what does not travel as source: compiled modules beside the script, names computed at run time.
@@ -277,7 +278,7 @@ class _LocalRun:
             self._drain.add(attempt.task.index, self._store.path(attempt))
             return events.AttemptDone(_WORKER, attempt)
         done = MapReport(**{**report, "partition_bytes": tuple(report["partition_bytes"])})
-        self._ledger.map_done(attempt.task.index, done)
+        self._ledger.map_done(self._machine.splits_of(attempt), done)
         return events.AttemptDone(_WORKER, attempt, done.partition_bytes)
 
     def _end_overdue(self, now: float) -> None:

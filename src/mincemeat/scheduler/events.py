@@ -8,7 +8,7 @@ out, so a driver passes on what it hears. Three things it owes the machine:
 * A worker's identity is new each time it joins: it contains the incarnation.
 * An ``AttemptDone`` of a map attempt means that its output can be fetched from that worker; of a reduce attempt, that
   its output is safe in the driver's hands, for it will not be made again.
-* ``SplitProduced`` numbers the splits 0, 1, 2 ... without a gap, and ``InputExhausted`` comes after the last of them.
+* ``SplitsProduced`` numbers the splits 0, 1, 2 ... without a gap, and ``InputExhausted`` comes after the last of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Heartbeat(NamedTuple):
 
 
 class AttemptDone(NamedTuple):
-    """An attempt ended well. ``partition_bytes``, map only: a size for each partition, or ``()`` for no output."""
+    """An attempt ended well, with all of its splits. ``partition_bytes``, map only: a size for each partition, or
+    ``()`` for no output."""
 
     worker: str
     attempt: AttemptId
@@ -47,7 +48,10 @@ class AttemptDone(NamedTuple):
 
 
 class AttemptFailed(NamedTuple):
-    """An attempt ended in a failure that counts against its task. A slot that crashed under it is one of these."""
+    """An attempt ended in a failure that counts against its task. A slot that crashed under it is one of these.
+
+    If it had several splits, it counts against none of them: each is attempted alone, and the culprit fails again.
+    """
 
     worker: str
     attempt: AttemptId
@@ -63,7 +67,10 @@ class AttemptLost(NamedTuple):
 
 
 class BlocksUnreachable(NamedTuple):
-    """A reduce attempt gave up: the outputs of map tasks ``maps`` (indices) could not be had from their holders."""
+    """A reduce attempt gave up: the outputs of map tasks ``maps`` could not be had from their holders.
+
+    Shape: indices, of the first split where an output holds several.
+    """
 
     worker: str
     attempt: AttemptId
@@ -71,10 +78,11 @@ class BlocksUnreachable(NamedTuple):
     reason: str
 
 
-class SplitProduced(NamedTuple):
-    """The source cut split ``index``: there is one more map task."""
+class SplitsProduced(NamedTuple):
+    """The source cut ``count`` (at least 1) splits from ``first`` on: as many more map tasks, for one attempt."""
 
-    index: int  # type: ignore[assignment]  # nobody searches this tuple
+    first: int
+    count: int = 1  # type: ignore[assignment]  # nobody counts in this tuple
 
 
 class InputExhausted(NamedTuple):
@@ -102,7 +110,7 @@ Event: TypeAlias = (
     | AttemptFailed
     | AttemptLost
     | BlocksUnreachable
-    | SplitProduced
+    | SplitsProduced
     | InputExhausted
     | SourceFailed
     | Tick

@@ -14,7 +14,7 @@ from mincemeat.model import AttemptId, Failure, TaskId
 
 
 class ProduceSplit(NamedTuple):
-    """Cut one more split, answered by ``SplitProduced`` or ``InputExhausted`` or ``SourceFailed``.
+    """Cut one or more splits for a free slot, answered by ``SplitsProduced``, ``InputExhausted`` or ``SourceFailed``.
 
     Several may be outstanding; one ``InputExhausted`` answers all of them.
     """
@@ -23,12 +23,14 @@ class ProduceSplit(NamedTuple):
 class StartAttempt(NamedTuple):
     """Carry out ``attempt`` in a slot of ``worker``. ``partitions``: what a reduce attempt reduces, ``None`` for map.
 
+    ``splits``: a map attempt takes so many consecutive ones, from its task's index on, into one output.
     The slot may be the one of an attempt that was cancelled a moment ago: the worker ends that one first.
     """
 
     worker: str
     attempt: AttemptId
     partitions: range | None
+    splits: int = 1
 
 
 class CancelAttempt(NamedTuple):

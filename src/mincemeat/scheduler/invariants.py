@@ -90,13 +90,24 @@ def _check_tasks(ledger: Ledger, phase: PhaseLedger) -> None:
             _claim((attempt in attempt.worker.running) == runs, f"a worker runs exactly what is RUNNING on it: {story}")
             _claim((attempt.ended is None) == runs, f"an attempt has an end exactly when it does not run: {story}")
             _claim(ledger.find_attempt(attempt.id) is attempt, f"{attempt.id} is found by its identity: {story}")
+            _claim(task in attempt.tasks, f"an attempt is in the story of its own tasks: {story}")
+            commit = attempt.state is AttemptState.COMMITTED
+            _claim(
+                all((member.committed is attempt) == commit for member in attempt.tasks),
+                f"{attempt.id} is committed for all of its tasks or for none: {story}",
+            )
     _claim(phase.committed == committed, f"{phase.phase}: `committed` counts the COMMITTED tasks")
 
 
 def _check_pending(phase: PhaseLedger) -> None:
-    queued = sorted(index for index, _ in phase.pending)
+    queued = sorted(task for index, _ in phase.pending for task in range(index, index + phase.groups.get(index, 1)))
     pending = [task.id.index for task in phase.tasks if task.state is TaskState.PENDING]
     _claim(queued == pending, f"{phase.phase}: a task is queued, and once, exactly when it is PENDING")
+    heads = {index for index, _ in phase.pending}
+    _claim(phase.groups.keys() <= heads, f"{phase.phase}: a group waits exactly while its first task is queued")
+    for first, count in phase.groups.items():
+        fresh = all(not task.attempts_started for task in phase.tasks[first : first + count])
+        _claim(count > 1 and fresh, f"{phase.phase}: tasks {first} and on wait together, never attempted")
     for index, avoided in phase.pending:
         _claim(avoided == phase.tasks[index].avoided, f"{phase.tasks[index].id} is queued with the workers it avoids")
 

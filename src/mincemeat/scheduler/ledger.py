@@ -36,20 +36,30 @@ from mincemeat.scheduler.state import (
 class PhaseLedger:
     """The tasks of one phase: ``tasks[i].id.index == i``."""
 
-    __slots__ = ("committed", "pending", "phase", "seconds", "tasks")
+    __slots__ = ("committed", "groups", "pending", "phase", "seconds", "tasks")
 
     def __init__(self, phase: Phase) -> None:
         self.phase = phase
         self.tasks: list[TaskRecord] = []
         self.pending = TaskQueue()
+        # First index -> count, for tasks that were never attempted and shall be so together: only the first is queued.
+        self.groups: dict[int, int] = {}
         self.committed = 0
         # How long the latest committed attempts took: enough for a median, and no more however many tasks there are.
         self.seconds: deque[float] = deque(maxlen=limits.BACKUP_DURATIONS_KEPT)
 
-    def add_task(self) -> None:
-        index = len(self.tasks)
-        self.tasks.append(TaskRecord(TaskId(self.phase, index)))
-        self.pending.push(index, NOBODY)
+    def add_tasks(self, count: int = 1) -> None:
+        """``count`` more tasks, for one attempt."""
+        first = len(self.tasks)
+        self.tasks += [TaskRecord(TaskId(self.phase, index)) for index in range(first, first + count)]
+        self.pending.push(first, NOBODY)
+        if count > 1:
+            self.groups[first] = count
+
+    def take_group(self, first: int) -> tuple[TaskRecord, ...]:
+        """The tasks that are attempted with task ``first``, just taken from the queue, besides it."""
+        count = self.groups.pop(first, 1)
+        return tuple(self.tasks[first + 1 : first + count])
 
     @property
     def is_committed(self) -> bool:
@@ -95,7 +105,8 @@ class Ledger:
         if task is None:
             return None
         place = attempt.number - (task.attempts_started - len(task.attempts))
-        return task.attempts[place] if 0 <= place < len(task.attempts) else None
+        record = task.attempts[place] if 0 <= place < len(task.attempts) else None
+        return record if record is not None and record.id == attempt else None
 
     def is_alive(self, worker: str) -> bool:
         return self.workers[worker].state is WorkerState.ALIVE
@@ -110,7 +121,7 @@ class Ledger:
         self.move_job(JobState.REDUCE if plan else JobState.DONE)
         self.plan = plan
         for _ in plan:
-            self.reduce.add_task()
+            self.reduce.add_tasks()
 
     # -- workers -----------------------------------------------------------------------------------------
 
@@ -166,15 +177,18 @@ class Ledger:
 
     # -- attempts and their tasks ------------------------------------------------------------------------
 
-    def start_attempt(self, task: TaskRecord, worker: WorkerRecord, now: float) -> AttemptRecord:
-        """Give ``task``, just taken from its queue or running already, to ``worker``, which has a free slot."""
-        if task.state is not TaskState.RUNNING:
-            self._move_task(task, TaskState.RUNNING)
-        attempt = AttemptRecord(task, task.attempts_started, worker, now, self.generation)
-        task.attempts_started += 1
-        task.attempts.append(attempt)
-        while len(task.attempts) > limits.STORY_ATTEMPTS_MAX and task.attempts[0].state not in _HELD:
-            del task.attempts[0]
+    def start_attempt(
+        self, task: TaskRecord, others: tuple[TaskRecord, ...], worker: WorkerRecord, now: float
+    ) -> AttemptRecord:
+        """Give ``task`` and ``others``, just taken from the queue or running already, to a free slot of ``worker``."""
+        attempt = AttemptRecord(task, others, worker, now, self.generation)
+        for member in attempt.tasks:
+            if member.state is not TaskState.RUNNING:
+                self._move_task(member, TaskState.RUNNING)
+            member.attempts_started += 1
+            member.attempts.append(attempt)
+            while len(member.attempts) > limits.STORY_ATTEMPTS_MAX and member.attempts[0].state not in _HELD:
+                del member.attempts[0]
         worker.running[attempt] = None
         self.running += 1
         self.free_slots -= 1
@@ -185,40 +199,37 @@ class Ledger:
         return attempt
 
     def commit_attempt(self, attempt: AttemptRecord, now: float) -> None:
-        """Its output becomes its task's. Other attempts of the task that run are the caller's to end next."""
-        task = attempt.task
+        """Its output becomes its tasks'. Other attempts of them that run are the caller's to end next."""
         self._end_attempt(attempt, AttemptState.COMMITTED, now, "")
-        self._move_task(task, TaskState.COMMITTED)
-        task.committed = attempt
-        task.generation = self.generation
-        phase = self.phase_of(task.id)
-        phase.committed += 1
-        phase.seconds.append(now - attempt.started)
+        phase = self.phase_of(attempt.task.id)
         worker = attempt.worker
-        if phase is self.map:
-            worker.outputs.add(task.id.index)
+        for task in attempt.tasks:
+            self._move_task(task, TaskState.COMMITTED)
+            task.committed = attempt
+            task.generation = self.generation
+            phase.committed += 1
+            if phase is self.map:
+                worker.outputs.add(task.id.index)
+        phase.seconds.append(now - attempt.started)
         if worker.strikes:
             del worker.strikes[next(iter(worker.strikes))]
 
     def drop_attempt(self, attempt: AttemptRecord, state: AttemptState, now: float, reason: str) -> None:
-        """It ends FAILED, LOST or CANCELLED. Its task is pending again unless another attempt of it runs."""
+        """It ends FAILED, LOST or CANCELLED. Its tasks are pending again, each alone, unless another attempt runs."""
         self._end_attempt(attempt, state, now, reason)
-        task = attempt.task
-        if task.state is TaskState.RUNNING and not task.running_attempts():
-            self._make_pending(task)
+        for task in attempt.tasks:
+            if task.state is TaskState.RUNNING and not task.running_attempts():
+                self._make_pending(task)
 
-    def lose_output(self, task: TaskRecord, now: float, reason: str) -> None:
-        """The committed output of a map task is gone."""
-        attempt = task.committed
-        if attempt is None:
-            self._move_task(task, TaskState.PENDING)  # raises: there is nothing to lose
-            return
+    def lose_output(self, attempt: AttemptRecord, now: float, reason: str) -> None:
+        """The output of a committed map attempt is gone. Raises: IllegalMove if it is not committed."""
         self._move_attempt(attempt, AttemptState.LOST, now, reason)
-        attempt.worker.outputs.discard(task.id.index)
-        task.committed = None
-        self.map.committed -= 1
         self.generation += 1
-        self._make_pending(task)
+        for task in attempt.tasks:
+            attempt.worker.outputs.discard(task.id.index)
+            task.committed = None
+            self.map.committed -= 1
+            self._make_pending(task)
 
     def _end_attempt(self, attempt: AttemptRecord, state: AttemptState, now: float, reason: str) -> None:
         self._move_attempt(attempt, state, now, reason)

@@ -6,7 +6,7 @@ is over. Knows nothing of connections, processes, files, the clock or chance: ti
     driver                                   machine
       | WorkerJoined ------------------------> |
       | <-- ProduceSplit, for each free slot   |
-      | SplitProduced -----------------------> |  a map task: pending
+      | SplitsProduced ----------------------> |  map tasks: pending
       | <-- StartAttempt m-00000.0             |  running
       | AttemptDone m-00000.0 ---------------> |  committed
       |            ...                         |
@@ -17,7 +17,9 @@ is over. Knows nothing of connections, processes, files, the clock or chance: ti
 
 What it holds to:
 
-* Nothing is read ahead: a split is asked for only for a slot that would otherwise be idle.
+* Nothing is read ahead: splits are asked for only for a slot that would otherwise be idle.
+* An attempt may take several splits, which the driver cut at once, into one output: they commit together, or each is
+  attempted again alone, so that one which cannot be mapped fails by itself.
 * A reduce attempt starts only while every map output is there. One that runs goes on when an output is lost, for it may
   have fetched it already; if not, ``BlocksUnreachable`` sends it back without blame.
 * Whoever fails at a task is not given it again while somebody else could try, even if that means to wait for them.
@@ -129,14 +131,20 @@ class Machine:
         return record is not None and record.worker.name == worker and record.state is AttemptState.RUNNING
 
     def map_outputs(self) -> Iterator[tuple[int, AttemptId, str]]:
-        """The committed map outputs: (map task index, attempt, worker), in index order.
+        """The committed map outputs: (index of the first map task in it, attempt, worker), in index order.
 
         Complete whenever a reduce attempt starts. O(map tasks): a driver with many reduce tasks keeps the answer for as
         long as ``generation`` is the same.
         """
         for task in self.ledger.map.tasks:
-            if task.committed is not None:
+            if task.committed is not None and task.committed.task is task:
                 yield task.id.index, task.committed.id, task.committed.worker.name
+
+    def splits_of(self, attempt: AttemptId) -> range:
+        """The splits that a map attempt takes: empty for one that is not known. O(1)."""
+        record = self.ledger.find_attempt(attempt)
+        first = attempt.task.index
+        return range(first, first if record is None else first + 1 + len(record.others))
 
     def counts(self) -> Counts:
         """How the job stands. O(1)."""
@@ -218,13 +226,15 @@ class Machine:
             self._lose_attempt(attempt, f"worker left: {reason}")
         # In index order, since a set has none that two runs would agree on.
         for index in sorted(worker.outputs):
-            ledger.lose_output(ledger.map.tasks[index], self._now, f"its output was lost, worker left: {reason}")
+            output = ledger.map.tasks[index].committed
+            if output is not None:  # else it went with a task before
+                ledger.lose_output(output, self._now, f"its output was lost, worker left: {reason}")
         if not ledger.alive:
             # Nobody left but workers that fail: better than nobody at all. If they fail on, max_attempts ends the job.
             for excluded in list(ledger.excluded.values()):
                 ledger.readmit_worker(excluded)
                 self._instruct(instructions.ReadmitWorker(excluded.name, "no other worker is left"))
-        self._check_losses(attempt.task for attempt in lost)
+        self._check_losses(task for attempt in lost for task in attempt.tasks)
 
     def _exclude_worker(self, worker: WorkerRecord, reason: str) -> None:
         ledger = self.ledger
@@ -257,25 +267,26 @@ class Machine:
         if attempt is None:
             self._answer_late_output(event)
             return
-        ledger, task = self.ledger, attempt.task
+        ledger, first = self.ledger, attempt.task
         sizes = event.partition_bytes
-        if task.id.phase is Phase.MAP and sizes:
+        if first.id.phase is Phase.MAP and sizes:
             if len(sizes) != self.partitions:
                 problem = f"reported the sizes of {len(sizes)} partitions, the job has {self.partitions}"
                 failure = Failure(kind=FailureKind.SYSTEM, message=problem, worker=event.worker)
                 self._fail_attempt(attempt, failure)
                 return
-            if not task.sized:
+            if not first.sized:
                 ledger.partition_bytes = list(map(operator.add, ledger.partition_bytes, sizes))
-        task.sized = True
         ledger.commit_attempt(attempt, self._now)
-        for rival in task.running_attempts():
-            ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"{attempt.id} committed first")
-            self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
-        # Done here, so where it failed before it was the worker's fault. Sorted, since a set has no order of its own.
-        for name in sorted(task.failed_on) if task.failed_on else ():
-            if name != attempt.worker.name:
-                self._hold_against(ledger.workers[name], task)
+        for task in attempt.tasks:
+            task.sized = True
+            for rival in task.running_attempts():
+                ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"{attempt.id} committed first")
+                self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
+            # Done here, so where it failed before it was the worker's fault. Sorted, since a set has no order.
+            for name in sorted(task.failed_on) if task.failed_on else ():
+                if name != attempt.worker.name:
+                    self._hold_against(ledger.workers[name], task)
 
     def _answer_late_output(self, event: events.AttemptDone) -> None:
         """An output nobody waits for: the worker may delete it, unless it is the very one that was committed."""
@@ -295,13 +306,17 @@ class Machine:
         ledger, task, worker = self.ledger, attempt.task, attempt.worker
         ledger.failed_attempts += 1
         failed_elsewhere = bool(task.failed_on - {worker.name})
-        task.failed_on |= {worker.name}
+        if not attempt.others or policy.is_of_the_worker(failure.kind):
+            for member in attempt.tasks:
+                member.failed_on |= {worker.name}
         ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
         code_missing = failure.kind is FailureKind.CODE
         if code_missing and policy.should_exclude(failed_tasks=1, code_missing=True, other_workers=ledger.alive - 1):
             # Says nothing about the task, which may meet any number of such workers; each of them only once.
             self._exclude_worker(worker, f"the job's code could not be loaded on it: {shorten(failure.message)}")
             return
+        if attempt.others:
+            return  # nobody knows which of them it was
         task.failures += 1
         if task.failures >= self.max_attempts:
             self._fail_job(failure, attempt)
@@ -314,12 +329,14 @@ class Machine:
             self._lose_on_live_worker(attempt, event.reason)
 
     def _lose_on_live_worker(self, attempt: AttemptRecord, reason: str) -> None:
-        attempt.task.lost_on |= {attempt.worker.name}
+        for task in attempt.tasks:
+            task.lost_on |= {attempt.worker.name}
         self._lose_attempt(attempt, reason)
-        self._check_losses([attempt.task])
+        self._check_losses(attempt.tasks)
 
     def _lose_attempt(self, attempt: AttemptRecord, reason: str) -> None:
-        attempt.task.losses += 1
+        for task in attempt.tasks:
+            task.losses += 1
         self.ledger.drop_attempt(attempt, AttemptState.LOST, self._now, shorten(reason))
 
     def _blocks_unreachable(self, event: events.BlocksUnreachable) -> None:
@@ -336,11 +353,13 @@ class Machine:
         for task in named:
             # Every map task was committed when this attempt started. An output committed later replaced the one it
             # asked for, and one that is gone is being made again: neither is what could not be reached.
-            if task.committed is not None and task.generation <= attempt.generation:
-                task.losses += 1
-                task.lost_on |= {task.committed.worker.name}
+            output = task.committed
+            if output is not None and task.generation <= attempt.generation:
+                for member in output.tasks:
+                    member.losses += 1
+                    member.lost_on |= {output.worker.name}
                 # The holder keeps the files: another reduce attempt may be reading them from a place that can reach it.
-                ledger.lose_output(task, self._now, f"its output could not be fetched: {shorten(event.reason)}")
+                ledger.lose_output(output, self._now, f"its output could not be fetched: {shorten(event.reason)}")
         self._check_losses(named)
 
     def _check_losses(self, tasks: Iterable[TaskRecord]) -> None:
@@ -357,17 +376,17 @@ class Machine:
 
     # -- the input and the phases ------------------------------------------------------------------------
 
-    def _split_produced(self, event: events.SplitProduced) -> None:
+    def _splits_produced(self, event: events.SplitsProduced) -> None:
         ledger = self.ledger
         expected = len(ledger.map.tasks)
-        if event.index < expected:
+        if event.first < expected:
             return
-        if event.index > expected or ledger.input_exhausted:
-            story = f"{expected} splits so far, input exhausted: {ledger.input_exhausted}"
-            subject = f"split {event.index}"
+        if event.first > expected or ledger.input_exhausted or event.count < 1:
+            story = f"{expected} splits so far, input exhausted: {ledger.input_exhausted}, {event.count} to be added"
+            subject = f"split {event.first}"
             raise IllegalMove(f"{subject} cannot be added ({story})", subject=subject, story=story)
         ledger.splits_outstanding = max(0, ledger.splits_outstanding - 1)
-        ledger.map.add_task()
+        ledger.map.add_tasks(event.count)
 
     def _input_exhausted(self, event: events.InputExhausted) -> None:
         del event
@@ -424,19 +443,19 @@ class Machine:
             if taken is None:
                 return
             index, worker = taken
-            self._start_attempt(phase.tasks[index], worker)
+            self._start_attempt(phase.tasks[index], phase.take_group(index), worker)
 
-    def _start_attempt(self, task: TaskRecord, worker: WorkerRecord) -> None:
-        attempt = self.ledger.start_attempt(task, worker, self._now)
+    def _start_attempt(self, task: TaskRecord, others: tuple[TaskRecord, ...], worker: WorkerRecord) -> None:
+        attempt = self.ledger.start_attempt(task, others, worker, self._now)
         partitions = self.ledger.plan[task.id.index] if task.id.phase is Phase.REDUCE else None
-        self._instruct(instructions.StartAttempt(worker.name, attempt.id, partitions))
+        self._instruct(instructions.StartAttempt(worker.name, attempt.id, partitions, 1 + len(others)))
 
     def _start_backups(self) -> None:
         ledger = self.ledger
         phase = ledger.map if ledger.job is JobState.MAP else ledger.reduce
         if ledger.free and ledger.input_exhausted and (phase is ledger.map or ledger.map.is_committed):
-            for task, worker in choose_backups(ledger, phase, self._now):
-                self._start_attempt(task, worker)
+            for first, worker in choose_backups(ledger, phase, self._now):
+                self._start_attempt(first.task, first.others, worker)
 
 
 _HANDLERS: Final[dict[type[Event], Callable[[Machine, Any], None]]] = {
@@ -447,7 +466,7 @@ _HANDLERS: Final[dict[type[Event], Callable[[Machine, Any], None]]] = {
     events.AttemptFailed: Machine._attempt_failed,
     events.AttemptLost: Machine._attempt_lost,
     events.BlocksUnreachable: Machine._blocks_unreachable,
-    events.SplitProduced: Machine._split_produced,
+    events.SplitsProduced: Machine._splits_produced,
     events.InputExhausted: Machine._input_exhausted,
     events.SourceFailed: Machine._source_failed,
     events.Tick: Machine._tick,

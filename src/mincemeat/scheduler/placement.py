@@ -8,7 +8,7 @@ from __future__ import annotations
 from mincemeat.model import AttemptId
 from mincemeat.scheduler import policy
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
-from mincemeat.scheduler.state import AttemptRecord, TaskRecord, WorkerRecord
+from mincemeat.scheduler.state import AttemptRecord, WorkerRecord
 
 
 def choose_worker(ledger: Ledger, avoided: frozenset[str]) -> WorkerRecord | None:
@@ -25,8 +25,8 @@ def choose_worker(ledger: Ledger, avoided: frozenset[str]) -> WorkerRecord | Non
     return next(iter(ledger.free.values()), None)
 
 
-def choose_backups(ledger: Ledger, phase: PhaseLedger, now: float) -> list[tuple[TaskRecord, WorkerRecord]]:
-    """Which tasks of ``phase`` get a second attempt, and where. O(workers + running attempts).
+def choose_backups(ledger: Ledger, phase: PhaseLedger, now: float) -> list[tuple[AttemptRecord, WorkerRecord]]:
+    """Which attempts of ``phase`` get a second one beside them, and where. O(workers + running attempts).
 
     Only on another worker than the first attempt's: what makes that one slow would slow the second as well.
     """
@@ -48,11 +48,11 @@ def choose_backups(ledger: Ledger, phase: PhaseLedger, now: float) -> list[tuple
         recent_seconds=phase.seconds,
     )
     room = {name: worker.free for name, worker in ledger.free.items()}
-    placed: list[tuple[TaskRecord, WorkerRecord]] = []
+    placed: list[tuple[AttemptRecord, WorkerRecord]] = []
     for first in map(alone.__getitem__, chosen):
         avoided = first.task.avoided | {first.worker.name}
         name = next((name for name, free in room.items() if free and name not in avoided), None)
         if name is not None:
             room[name] -= 1
-            placed.append((first.task, ledger.workers[name]))
+            placed.append((first, ledger.workers[name]))
     return placed

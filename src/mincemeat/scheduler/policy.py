@@ -44,6 +44,11 @@ def coalesce(partition_bytes: Sequence[int], reduce_task_bytes: int, slots: int)
     return plan
 
 
+def is_of_the_worker(kind: FailureKind) -> bool:
+    """Whether a failure says nothing of the records: its disk, a package that is missing there."""
+    return kind in (FailureKind.SYSTEM, FailureKind.CODE)
+
+
 def counts_against_worker(kind: FailureKind, *, failed_elsewhere: bool) -> bool:
     """Whether a failed attempt is held against its worker at once, before the task has been committed elsewhere.
 
@@ -85,6 +90,21 @@ def next_split_records(records_done: int, seconds_done: float, previous_records:
     if limits.SPLIT_SECONDS * records_done >= most * seconds_done:
         return most
     return max(1, int(limits.SPLIT_SECONDS * records_done / seconds_done))
+
+
+def attempt_bytes(bytes_done: int, seconds_done: float, bytes_left: int | None, slots: int) -> float:
+    """How many bytes of files the next map attempt should take; 0, one split, while nothing is known.
+
+    ``bytes_done`` in ``seconds_done`` seconds: what committed map attempts took, so far. ``bytes_left``: what no attempt
+    has taken yet, ``None`` where nobody knows; then an attempt is as long as a split of a dict-like datasource.
+    Source: guided self-scheduling (Polychronopoulos and Kuck 1987), with a bound for what a death may cost.
+    """
+    if not bytes_done or seconds_done <= 0:
+        return 0
+    rate = bytes_done / seconds_done
+    if bytes_left is None:
+        return rate * limits.SPLIT_SECONDS
+    return min(rate * limits.ATTEMPT_SECONDS, bytes_left * limits.ATTEMPT_SHARE_OF_REST / max(1, slots))
 
 
 def choose_backups(

@@ -160,13 +160,20 @@ class WorkerRecord:
 
 
 class AttemptRecord:
-    """One execution of a task, from its start. Times are the driver's ``now``, in seconds."""
+    """One execution of a task, from its start; of several map tasks if it takes several splits into one output.
 
-    __slots__ = ("ended", "generation", "id", "reason", "started", "state", "task", "worker")
+    ``task`` is the first of them, whose identity it bears, ``others`` the rest: all commit together or none does.
+    Times are the driver's ``now``, in seconds.
+    """
 
-    def __init__(self, task: TaskRecord, number: int, worker: WorkerRecord, now: float, generation: int) -> None:
-        self.id = AttemptId(task.id, number)
+    __slots__ = ("ended", "generation", "id", "others", "reason", "started", "state", "task", "worker")
+
+    def __init__(
+        self, task: TaskRecord, others: tuple[TaskRecord, ...], worker: WorkerRecord, now: float, generation: int
+    ) -> None:
+        self.id = AttemptId(task.id, task.attempts_started)
         self.task = task
+        self.others = others
         self.worker = worker
         self.state = AttemptState.RUNNING
         self.started = now
@@ -174,6 +181,10 @@ class AttemptRecord:
         # How many times map outputs had been lost when it started: tells whether it can know a later output.
         self.generation = generation
         self.reason = ""
+
+    @property
+    def tasks(self) -> tuple[TaskRecord, ...]:
+        return (self.task, *self.others)
 
 
 class TaskRecord:
@@ -196,7 +207,8 @@ class TaskRecord:
     def __init__(self, task: TaskId) -> None:
         self.id = task
         self.state = TaskState.PENDING
-        # The latest attempts, oldest first; the last of them has number attempts_started - 1.
+        # The latest attempts, oldest first; the last of them has number attempts_started - 1, unless it bears the name
+        # of another task with which it began.
         self.attempts: list[AttemptRecord] = []
         self.attempts_started = 0
         self.committed: AttemptRecord | None = None

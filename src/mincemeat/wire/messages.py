@@ -141,13 +141,14 @@ class JobStart(Message):
 
 @dataclass(frozen=True)
 class MapStart(Message):
-    """Run this map attempt. The body is the split's payload if that is inline; else the worker gets it."""
+    """Run this map attempt. The body is the payloads of its splits end to end if they are inline; else the worker gets
+    them. `split_bytes` has the size of each."""
 
     carries_body = True
 
     job: str
     attempt: str
-    payload_bytes: int
+    split_bytes: list[int]
 
 
 @dataclass(frozen=True)
@@ -204,13 +205,17 @@ class Bye(Message):
 
 @dataclass(frozen=True)
 class Get(Message):
-    """Ask for a body. Answered by Answer and, if that is ok, by chunks and End."""
+    """Ask for a body. Answered by Answer and, if that is ok, by chunks and End.
+
+    `split` counts from the first split of the map attempt `name`, for what "split-data" gets.
+    """
 
     carries_body = True
 
     what: str
     job: str
     name: str
+    split: int
     first_partition: int
     last_partition: int
     ticket: str = field(repr=False)
