@@ -86,6 +86,10 @@ REGROUP_PARTS_MAX: Final = 64
 # A key with at least this share of what memory held gets a place of its own, so that it is written once and not at
 # each level. Four such keys at most, so that what they leave behind in the budget is little.
 REGROUP_ALONE_SHARE: Final = 1 / 4
+# Ranges of keys that do not fit are cut at keys of so many blocks, so many keys each: a few milliseconds, and for the
+# least even of 64 parts about twice its share.
+REGROUP_SAMPLED_BLOCKS: Final = 32
+REGROUP_SAMPLED_KEYS: Final = 64
 # Values read from disk come in blocks of about this size in memory: a millisecond or two to read one value somewhere,
 # and 24 bytes of index for each. With a small budget a block is at most one part in so many of it.
 STORED_BLOCK_BYTES: Final = 256 * 2**10
@@ -110,7 +114,7 @@ CUTTING_SECONDS: Final = 0.05
 # What a split of a dict-like datasource may weigh when serialised: it travels and is held until it is committed.
 SPLIT_BYTES_MAX: Final = 4 * 2**20
 # Pieces of files: large enough to hide seeks and round trips, small enough that hundreds exist at a gigabyte.
-FILE_SPLIT_BYTES: Final = 8 * 2**20
+FILE_SPLIT_BYTES: Final = 4 * 2**20
 # Small files share a split until it holds this many files or FILE_SPLIT_BYTES.
 FILES_PER_SPLIT_MAX: Final = 256
 # What a byte of a compressed file counts for when splits are filled: text shrinks about that much.

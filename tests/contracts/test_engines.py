@@ -270,6 +270,23 @@ def test_the_users_exception_is_raised_and_the_sink_aborted(engine: str) -> None
     assert not sink.is_committed
 
 
+@pytest.mark.parametrize("engine", ["processes", "cluster"])
+def test_splits_that_were_attempted_together_are_counted_once_after_a_failure(engine: str, tmp_path: Path) -> None:
+    data = [(number, str(tmp_path)) for number in range(1000)]
+    results = carry_out(engine, data, faulty.once_in_a_while, faulty.in_order, split=1)
+    assert dict(results) == {rest: list(range(rest, 1000, 3)) for rest in range(3)}
+    assert len(results) == 3
+    assert sorted(os.listdir(tmp_path)) == ["500", "700", "scratch"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_record_that_fails_among_many_attempted_together_is_named(engine: str) -> None:
+    with pytest.raises(faulty.Unlucky, match="unlucky number 500: always") as caught:
+        carry_out(engine, range(1000), faulty.unlucky_at_500, faulty.in_order, split=1)
+    assert isinstance(caught.value.__cause__, JobFailed)
+    assert caught.value.__cause__.key == "500"
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_exception_larger_than_any_message_is_told(engine: str) -> None:
     """On a cluster it could not be sent, and the job waited for its workers for ever."""

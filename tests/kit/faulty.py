@@ -148,3 +148,24 @@ def marks_and_sleeps(key: str, value: float) -> Iterator[tuple[str, float]]:
     Path(f"{key}.pid").write_text(str(os.getpid()), "ascii")
     time.sleep(value)
     yield "slept", value
+
+
+def once_in_a_while(key: Any, value: tuple[int, str]) -> Iterator[tuple[int, int]]:
+    """Emits the number; the first time at 500 it raises, at 700 it kills its process: by files beside each other."""
+    number, directory = value
+    if number in (500, 700):
+        if once(directory, str(number)):
+            if number == 700:
+                os._exit(9)
+            raise Unlucky(number, reason="the first time")
+    yield number % 3, number
+
+
+def unlucky_at_500(key: Any, value: int) -> Iterator[tuple[int, int]]:
+    if value == 500:
+        raise Unlucky(value, reason="always")
+    yield value % 3, value
+
+
+def in_order(key: Any, values: list[int]) -> list[int]:
+    return list(values)
