@@ -105,7 +105,15 @@ def run_reduce(
     keys = values = 0
     with store.writing(attempt) as writer, store.regrouping(attempt) as files:
         results = _Results(writer, memory_bytes)
-        for partition, groups in read_groups(spans, partitions, files, memory_bytes=memory_bytes, loads=loads):
+        for partition, groups in read_groups(
+            spans,
+            partitions,
+            files,
+            memory_bytes=memory_bytes,
+            loads=loads,
+            sort=functions.sort,
+            sort_values=functions.sort_values,
+        ):
             keys += len(groups)
             values += sum(map(len, groups.values()))
             _reduce_groups(reducefn, partition, groups, results)

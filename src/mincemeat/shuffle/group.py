@@ -9,8 +9,9 @@ grouped, or combined at once where the combiner is understood, by a loop of ``fo
 budget happens between batches. Errors are therefore noticed a few records late, and the batch remembers where each
 record's pairs begin so that the culprit can still be named.
 
-Order: keys of a partition stand in the order of their first appearance within a spill, values of a key in the order in
-which they were emitted, spills follow one another in the file, and the reduce side reads splits in their order.
+Order: keys of a partition stand in the order of their first appearance within a spill, or ascending in a job with
+sort=True, values of a key in the order in which they were emitted, spills follow one another in the file, and the
+reduce side reads splits in their order.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
 from mincemeat.shuffle.batches import is_batch, iter_portions
 from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, encode_columns
 from mincemeat.shuffle.folds import Holding, StoppedAt
+from mincemeat.shuffle.order import dealt_by_range, in_order
 from mincemeat.shuffle.partition import make_partitioner
 from mincemeat.shuffle.recognise import map_side
 from mincemeat.shuffle.sizes import deep_size
@@ -63,6 +65,8 @@ class GroupBuffer:
         self._mapfn = functions.mapfn or _identity
         self._side = map_side(functions)
         self._partitioner = make_partitioner(partitions, functions.partitionfn)
+        self._is_sorted = functions.sort
+        self._splitters = functions.splitters if functions.sort and functions.partitionfn is None else None
         self._writer = writer
         self._budget_bytes = memory_bytes
         self._holding = Holding(self._side)
@@ -213,22 +217,33 @@ class GroupBuffer:
         if self._side.collectfn is not None and not folded:
             self._combine(held, self._side.collectfn)
             folded = True
-        keys_of: defaultdict[int, list[Key]] = defaultdict(list)
-        values_of: defaultdict[int, list[Any]] = defaultdict(list)
-        for (key, value), partition in zip(held.items(), self._partitioner.indices(held), strict=True):
-            keys_of[partition].append(key)
-            values_of[partition].append(value)
-        self._holding.clear()
-        self._held_bytes = 0.0
         function = "mapfn" if self._side.collectfn is None else self._side.function
-        for partition in sorted(keys_of):
-            keys, columns = keys_of.pop(partition), values_of.pop(partition)
+        for partition, keys, columns in self._dealt(held):
             pairs = len(keys) if folded else sum(map(len, columns))
             single = pairs == len(keys)
             if single and not folded:
                 columns = [value for (value,) in columns]
             payload = encode_or_blame(keys, columns, single=single, function=function)
             self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
+        self._holding.clear()
+        self._held_bytes = 0.0
+
+    def _dealt(self, held: dict[Key, Any]) -> Iterator[tuple[int, list[Key], list[Any]]]:
+        """Partitions, ascending, each with its keys and their values, which are no longer held then."""
+        if self._splitters is not None:
+            yield from dealt_by_range(held, self._splitters)
+            return
+        if self._is_sorted:
+            held = {key: held[key] for key in in_order(held)}
+        keys_of: defaultdict[int, list[Key]] = defaultdict(list)
+        values_of: defaultdict[int, list[Any]] = defaultdict(list)
+        for (key, value), partition in zip(held.items(), self._partitioner.indices(held), strict=True):
+            keys_of[partition].append(key)
+            values_of[partition].append(value)
+        del held
+        self._holding.clear()
+        for partition in sorted(keys_of):
+            yield partition, keys_of.pop(partition), values_of.pop(partition)
 
     def _combine(self, lists: dict[Key, Any], collectfn: Callable[[Key, list[Value]], Value]) -> None:
         key = None

@@ -10,9 +10,11 @@ disk: the partitions apart if there are several, else the keys of the one by fur
 is grouped alone, in the same way. A key that is much of what was held by itself has a place of its own in the file, and
 its values are a list if they fit into the budget and a sequence that reads them from disk if they do not.
 
-Order: values of a key in input order, always. Keys of a partition in the order of their first appearance if it fits; of
-one that was dealt out first the keys that had a place of their own, then the parts in their order: that depends on the
-budget, on the blocks, and on how large this version of Python makes its objects.
+Order: values of a key in input order, or sorted (value_order.py). With ``sort`` keys ascend within each partition,
+dealt out or not: the parts of one are then ranges, and a key with a place of its own comes between them. Without it
+keys of a partition come in the order of their first appearance if it fits; of one that was dealt out first those that
+had a place of their own, then the parts in their order: that depends on the budget, on the blocks, and on how large
+this version of Python makes its objects.
 """
 
 from __future__ import annotations
@@ -21,16 +23,31 @@ import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Span, Value
 from mincemeat.shuffle.block import BLOCK_HEADER, Block, Loads, decode_columns, iter_blocks
-from mincemeat.shuffle.regroup import ByOrdinal, Groups, HashUnknown, Regrouping, Rule, next_rule
+from mincemeat.shuffle.order import in_order
+from mincemeat.shuffle.regroup import (
+    Alone,
+    ByOrdinal,
+    ByRange,
+    Groups,
+    HashUnknown,
+    Part,
+    Regrouping,
+    Rule,
+    next_ranges,
+    next_rule,
+)
 from mincemeat.shuffle.sizes import sampled_size
 from mincemeat.shuffle.store import RegroupFiles
 from mincemeat.shuffle.values import Values
+
+if TYPE_CHECKING:
+    from mincemeat.shuffle.value_order import SortBy
 
 Held: TypeAlias = defaultdict[int, Groups]
 
@@ -52,23 +69,31 @@ def read_groups(
     *,
     memory_bytes: int,
     loads: Loads = pickle.loads,
+    sort: bool = False,
+    sort_values: bool | SortBy = False,
 ) -> Iterator[tuple[int, dict[Key, Values]]]:
     """Group the blocks of ``spans`` by partition and key.
 
-    Shape: partitions ascending, each in one dict or, if it did not fit, in several; each key once; its values in the
-    order of ``spans``, then of emission: a list that is the receiver's own, or StoredValues, valid until the next step.
+    Shape: partitions ascending, each in one dict or, if it did not fit, in several; each key once, with ``sort`` in
+    order over all dicts of its partition; its values in the order of ``spans``, then of emission, or as ``sort_values``
+    says (see ``UserFunctions``): a list that is the receiver's own, or StoredValues, valid until the next step.
     Memory: about ``memory_bytes`` by sampled sizes, and one block; one dict is let go when the next is asked for.
     Raises: BlockCorrupt, naming file and byte offset (groups may have been yielded before); InvalidEmission for values
-    that cannot be unpickled; SpillSpaceExhausted.
+    that cannot be unpickled; UserCodeError for what cannot be sorted; SpillSpaceExhausted.
     """
-    return _Grouper(files, memory_bytes, loads).groups(spans, partitions, None)
+    return _Grouper(files, memory_bytes, loads, sort, sort_values).groups(spans, partitions, None)
 
 
 class _Grouper:
-    def __init__(self, files: RegroupFiles, memory_bytes: int, loads: Loads) -> None:
+    def __init__(
+        self, files: RegroupFiles, memory_bytes: int, loads: Loads, sort: bool, sort_values: bool | SortBy
+    ) -> None:
         self._files = files
         self._memory_bytes = memory_bytes
         self._loads = loads
+        self._sorts_keys = sort
+        self._sorts_values = sort_values is not False
+        self._sort_by = None if isinstance(sort_values, bool) else sort_values
 
     def groups(
         self, spans: Sequence[Span], partitions: range, dealt_by: Rule | None
@@ -79,26 +104,56 @@ class _Grouper:
         self._fill(held, reading)
         if not reading.is_more:
             for partition in sorted(held):
-                yield partition, held.pop(partition)  # type: ignore[misc]  # a dict of lists is one of Values
+                yield partition, self._sorted(held.pop(partition))  # type: ignore[misc]  # of lists is one of Values
             return
-        rule = next_rule(partitions, dealt_by, fraction_held=reading.bytes_read / reading.bytes_total)
+        fraction_held = reading.bytes_read / reading.bytes_total
+        rule: Rule
+        if self._sorts_keys and len(partitions) == 1:
+            rule = next_ranges(spans, held[partitions.start], self._loads, fraction_held=fraction_held)
+        else:
+            rule = next_rule(partitions, dealt_by, fraction_held=fraction_held)
         try:
             regrouping = self._deal(held, reading, rule)
         except HashUnknown:  # of a key for which the job has a partitionfn
             held.clear()
             rule = ByOrdinal(rule.parts)
-            regrouping = self._deal(held, _Reading(spans, partitions, self._loads), rule)
+            reading = _Reading(spans, partitions, self._loads)
+            regrouping = self._deal(held, reading, rule)
+        del reading  # the last block with it
         yield from self._regrouped(regrouping, rule)
 
     def _regrouped(self, regrouping: Regrouping, rule: Rule) -> Iterator[tuple[int, dict[Key, Values]]]:
-        for alone in regrouping.alone():
-            values = alone.values
-            fits = len(values) == 1 or alone.bytes <= self._memory_bytes
-            yield alone.partition, {alone.key: list(values) if fits else values}
-            values.close()
-        for part in regrouping.parts():
-            yield from self.groups(part.spans, range(part.partition, part.partition + 1), rule)
+        found: Iterable[Alone | Part] = regrouping.in_order() if isinstance(rule, ByRange) else regrouping.everything()
+        for each in found:
+            if isinstance(each, Alone):
+                yield from self._alone(each)
+            else:
+                yield from self.groups(each.spans, range(each.partition, each.partition + 1), rule)
         self._files.drop(regrouping.path)
+
+    def _alone(self, alone: Alone) -> Iterator[tuple[int, dict[Key, Values]]]:
+        values = alone.values
+        if len(values) == 1 or alone.bytes <= self._memory_bytes:
+            yield alone.partition, self._sorted({alone.key: list(values)})  # type: ignore[misc]  # as above
+        elif self._sorts_values:
+            from mincemeat.shuffle.value_order import sorted_values
+
+            with sorted_values(values, self._sort_by, self._files, self._memory_bytes, self._loads) as in_order:
+                yield alone.partition, {alone.key: in_order}
+        else:
+            yield alone.partition, {alone.key: values}
+        values.close()
+
+    def _sorted(self, groups: dict[Key, list[Value]]) -> dict[Key, list[Value]]:
+        """``groups``, which are there as a whole, in the order that was asked for."""
+        if self._sorts_keys and len(groups) > 1:
+            keys = in_order(groups)
+            groups = dict(zip(keys, map(groups.pop, keys), strict=True))
+        if self._sorts_values:
+            from mincemeat.shuffle.value_order import sort_lists
+
+            sort_lists(groups, self._sort_by)
+        return groups
 
     def _fill(self, held: Held, reading: _Reading) -> None:
         """Group blocks until the budget is reached or there are no more."""

@@ -36,7 +36,7 @@ class StoredValues(Sequence[Value]):
 
     def __init__(self, key: Key, path: str, loads: Loads = pickle.loads) -> None:
         self.key = key
-        self._path = path
+        self.path = path
         self._loads = loads
         self._offsets = array("Q")
         self._lengths = array("Q")
@@ -56,14 +56,18 @@ class StoredValues(Sequence[Value]):
         self._is_closed = True
         self._kept = None
 
+    def blocks(self) -> Iterator[list[Value]]:
+        """The values as they lie in the file, a block at a time."""
+        return map(self._read, range(len(self._ends)))
+
     # -- what a list does --------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __iter__(self) -> Iterator[Value]:
-        for block in range(len(self._ends)):
-            yield from self._read(block)
+        for block in self.blocks():
+            yield from block
 
     def __reversed__(self) -> Iterator[Value]:
         for block in reversed(range(len(self._ends))):
@@ -88,10 +92,10 @@ class StoredValues(Sequence[Value]):
         return values[place - first]
 
     def __contains__(self, wanted: object) -> bool:
-        return any(wanted in self._read(block) for block in range(len(self._ends)))
+        return any(wanted in block for block in self.blocks())
 
     def count(self, value: Value) -> int:
-        return sum(self._read(block).count(value) for block in range(len(self._ends)))
+        return sum(block.count(value) for block in self.blocks())
 
     def index(self, value: Value, start: int = 0, stop: int | None = None) -> int:
         places = range(*slice(start, stop).indices(len(self)))
@@ -146,7 +150,7 @@ class StoredValues(Sequence[Value]):
     def _read(self, block: int) -> list[Value]:
         if self._is_closed:
             self._refuse()
-        span = Span(self._path, self._offsets[block], self._lengths[block])
+        span = Span(self.path, self._offsets[block], self._lengths[block])
         (found,) = iter_blocks(span)
         _, (entry,) = decode_columns(found, self._loads)
         values: list[Value] = [entry] if found.single else entry
