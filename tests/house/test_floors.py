@@ -15,6 +15,7 @@ FLOORS: list[set[str]] = [
     {"errors"},
     {"model"},
     {"reducers"},
+    {"scratch"},
     {"scheduler", "wire"},
     {"shuffle", "sources", "sinks", "usercode"},
     {"attempt"},

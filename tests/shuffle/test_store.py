@@ -97,6 +97,14 @@ def test_dropping_removes_both_names_and_nothing_is_no_error(store: JobStore) ->
     assert names(store) == []
 
 
+def test_a_directory_that_was_removed_with_its_job_is_not_made_again(tmp_path: Path) -> None:
+    """By a slot that outlives its parent for a moment: nobody would ever remove it."""
+    store = JobStore(tmp_path / "gone" / "blocks")
+    with pytest.raises(FileNotFoundError):
+        commit_blocks(store, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_clearing_removes_the_directory(store: JobStore) -> None:
     commit_blocks(store, 0)
     store.clear()
@@ -122,6 +130,7 @@ def test_commit_that_cannot_rename_leaves_nothing(store: JobStore) -> None:
 @pytest.mark.parametrize("how", ["drop", "clear", "again"])
 def test_what_a_killed_attempt_laid_down_for_itself_is_removed(store: JobStore, how: str) -> None:
     directory = Path(store.directory, f"{ATTEMPT}.regroup")
+    directory.parent.mkdir()
     with RegroupFiles(str(directory)).writing() as (path, _):
         pass
     assert Path(path).parent == directory

@@ -12,6 +12,7 @@ import pytest
 
 from mincemeat import limits
 from mincemeat.errors import InvalidJob, SpillSpaceExhausted, UserCodeError
+from mincemeat.scratch import ScratchDirectory
 from mincemeat.sources import spool
 from mincemeat.sources.base import SplitUnreadable
 from mincemeat.sources.text import files, lines, text
@@ -246,8 +247,13 @@ def test_named_pipe_is_an_input_like_any_other(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_full_disk_under_a_spool_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x")))
-    monkeypatch.setattr("tempfile.mkstemp", lambda prefix: (os.open("/dev/full", os.O_WRONLY), "/nowhere/spool"))
+    directory = ScratchDirectory()
+    monkeypatch.setattr("mincemeat.scratch.ScratchDirectory", lambda: directory)
+    path = os.path.join(directory.path, "input")
+    os.symlink("/dev/full", path)
     full = spool.Spool("-")
-    with pytest.raises(SpillSpaceExhausted, match="laid down in /nowhere/spool"):
+    with pytest.raises(SpillSpaceExhausted, match=f"the disk that holds {path} is full: 1 more bytes") as caught:
         full.cut(1)
+    assert (caught.value.path, caught.value.bytes_needed) == (path, 1)
     full.close()
+    assert not os.path.exists(directory.path)

@@ -10,10 +10,10 @@ import functools
 import hashlib
 import os
 import ssl
-import tempfile
 from pathlib import Path
 
 from mincemeat.errors import RemoteProtocolError
+from mincemeat.scratch import ScratchDirectory
 
 ALPN = "mincemeat/2"
 
@@ -29,7 +29,7 @@ def server_context() -> tuple[ssl.SSLContext, bytes]:
     _restrict(context)
     # Resumption would skip the certificate that the key exchange is bound to.
     context.num_tickets = 0
-    with tempfile.TemporaryDirectory(prefix="mincemeat-") as directory:
+    with ScratchDirectory() as directory:
         path = Path(directory) / "certificate.pem"
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(key_pem + certificate_pem)

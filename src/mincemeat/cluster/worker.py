@@ -10,9 +10,7 @@ import asyncio
 import logging
 import os
 import random
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from mincemeat import limits
 from mincemeat.cluster.connection import Connection, dial
 from mincemeat.cluster.session import WorkerSession
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
+from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.wire.handshake import Role, normalise_password
 
 log = logging.getLogger("mincemeat")
@@ -100,18 +99,18 @@ class _Worker:
         assert task is not None
         self._serving = asyncio.get_running_loop(), task
         while not self._is_stopped:
-            connection = await self._join()
-            scratch = Path(tempfile.mkdtemp(prefix="mincemeat-"))
-            session = WorkerSession(connection, (self._host, self._port), scratch, self._slots, self._incarnation)
-            try:
-                await session.run()
-            except ConnectionFailed as error:
-                self._tell(f"lost the server at {self._host}:{self._port} ({error})")
-                if not self._wait_seconds:
-                    raise
-                continue
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+            with ScratchDirectory() as scratch:
+                connection = await self._join()
+                sweep_soon()
+                server = (self._host, self._port)
+                session = WorkerSession(connection, server, Path(scratch), self._slots, self._incarnation)
+                try:
+                    await session.run()
+                except ConnectionFailed as error:
+                    self._tell(f"lost the server at {self._host}:{self._port} ({error})")
+                    if not self._wait_seconds:
+                        raise
+                    continue
             if not self._forever:
                 return
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 Observer: TypeAlias = Callable[[Snapshot], None]
 
-# Temporary directories of a job are found by this beginning.
-SCRATCH_PREFIX = "mincemeat-"
 # How often an observer sees a snapshot: fluent to the eye, invisible in a profile.
 OBSERVE_SECONDS = 0.1
 

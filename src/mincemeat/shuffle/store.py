@@ -55,8 +55,7 @@ class JobStore:
         attempt remains on disk.
         """
         path = self._private_path(attempt)
-        # 0700: blocks hold the job's data, and temporary directories are everybody's.
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        _make_directory(self.directory)
         try:
             with _spill_file(path) as writer:
                 yield writer
@@ -140,7 +139,7 @@ class RegroupFiles:
 
         Raises: SpillSpaceExhausted when the disk is full.
         """
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        _make_directory(self._directory)
         path = os.path.join(self._directory, f"{self._made}{_COMMITTED}")
         self._made += 1
         try:
@@ -174,10 +173,20 @@ def _attempt_of(name: str) -> AttemptId | None:
     return None
 
 
+def _make_directory(path: str) -> None:
+    """Make it unless it is there, in a directory that is: one that was removed with its job is not made again.
+
+    0700: blocks hold the job's data, and temporary directories are everybody's. Raises: SpillSpaceExhausted.
+    """
+    with contextlib.suppress(FileExistsError), telling_of_a_full_disk(path):
+        os.mkdir(path, 0o700)
+
+
 @contextlib.contextmanager
 def _spill_file(path: str) -> Iterator[BlockWriter]:
     """A writer on a new file at ``path``, which has its footer when the block ends. Raises: SpillSpaceExhausted."""
-    file = _SpillFile(io.FileIO(path, "w"))
+    with telling_of_a_full_disk(path):
+        file = _SpillFile(io.FileIO(path, "w"))
     try:
         writer = BlockWriter(file)
         yield writer
@@ -214,11 +223,25 @@ class _SpillFile(io.BufferedWriter):
         return disk_full(str(self.name), self._taken - os.fstat(self.fileno()).st_size)
 
 
+@contextlib.contextmanager
+def telling_of_a_full_disk(path: str | os.PathLike[str], bytes_needed: int = 0) -> Iterator[None]:
+    """Around what makes or writes the file ``path``, which would need ``bytes_needed`` (0: some) more bytes.
+
+    Raises: SpillSpaceExhausted where the system says that the disk is full; other errors as they are.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise disk_full(os.fspath(path), bytes_needed) from error
+
+
 def disk_full(path: str, bytes_needed: int) -> SpillSpaceExhausted:
-    """The error that says that the disk of the file ``path`` has no room for ``bytes_needed`` bytes of it."""
+    """The error that says that the disk of the file ``path`` has no room for ``bytes_needed`` (0: some) bytes of it."""
     return SpillSpaceExhausted(
-        f"the disk that holds {path} is full: {bytes_needed} more bytes did not fit; make room there, or let TMPDIR "
-        "name a larger disk",
+        f"the disk that holds {path} is full: {bytes_needed or 'some'} more bytes did not fit; make room there, or let "
+        "TMPDIR name a larger disk",
         path=path,
         bytes_needed=bytes_needed,
     )

@@ -8,14 +8,17 @@ splits are asked for, so that memory stays bounded and the disk holds the input 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import weakref
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mincemeat.errors import InvalidJob, SpillSpaceExhausted
+from mincemeat.shuffle.store import DISK_FULL
 from mincemeat.sources.paths import STDIN
+
+if TYPE_CHECKING:
+    from mincemeat.scratch import ScratchDirectory
 
 _READ_BYTES: Final = 64 * 2**10
 
@@ -27,16 +30,17 @@ class Spool:
     """
 
     def __init__(self, name: str) -> None:
-        import tempfile
+        from mincemeat.scratch import ScratchDirectory
 
-        handle, self.path = tempfile.mkstemp(prefix="mincemeat-input-")
-        self._file = open(handle, "wb")  # noqa: SIM115 - it lives as long as this object
+        directory = ScratchDirectory()
+        self.path = os.path.join(directory.path, "input")
+        self._file = open(self.path, "wb")  # noqa: SIM115 - it lives as long as this object
         self._name = name
         self._input: BinaryIO | None = None
         self._size = 0
         self._cut = 0
         self._is_ended = False
-        self._remove = weakref.finalize(self, _discard, self._file, self.path)
+        self._remove = weakref.finalize(self, _discard, self._file, directory)
 
     def cut(self, bytes_wanted: int | None) -> tuple[int, int] | None:
         """The next stretch of the file, ``[start, stop)``; ``None`` when nothing is left.
@@ -81,15 +85,17 @@ class Spool:
             self._file.write(block)
             self._file.flush()  # slots read it from now on
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in DISK_FULL:
                 raise
-            message = f"no space left for the input {self._name!r}, which is laid down in {self.path} (TMPDIR moves it)"
+            message = (
+                f"the disk that holds {self.path} is full: {len(block)} more bytes of the input {self._name!r}, "
+                "which is laid down there, did not fit; make room there, or let TMPDIR name a larger disk"
+            )
             raise SpillSpaceExhausted(message, path=self.path, bytes_needed=len(block)) from error
         self._size += len(block)
 
 
-def _discard(file: BinaryIO, path: str) -> None:
+def _discard(file: BinaryIO, directory: ScratchDirectory) -> None:
     with contextlib.suppress(OSError):  # the disk is full, and what is still in the buffer is of no use to anybody
         file.close()
-    with contextlib.suppress(OSError):  # gone already, or still open in a slot on Windows: the system cleans up
-        os.unlink(path)
+    directory.close()
