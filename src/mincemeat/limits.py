@@ -127,6 +127,27 @@ CSV_FIELD_CHARS_MAX: Final = 16 * 2**20
 # What a request for a file behind a URL asks for: long against a round trip of 50 ms, little for a slot to hold.
 REMOTE_FETCH_BYTES: Final = 4 * 2**20
 
+# -- sampling (sort=True) --------------------------------------------------------------------------------
+
+# Places all over the input, evenly spread: 63 splitters drawn from 32 places of hundreds of keys make ranges of which
+# the largest is about twice its share, and reading them takes some hundredths of a second.
+SAMPLE_PLACES: Final = 32
+# What is read at each place of a file that is cut at line ends.
+SAMPLE_PIECE_BYTES: Final = 64 * 2**10
+# Files of which one is a record are looked at up to this size.
+SAMPLE_FILE_BYTES_MAX: Final = 2**20
+# What has to be unpacked or fetched from afar to be looked at is looked at in fewer places.
+SAMPLE_PLACES_DEAR: Final = 8
+# Keys looked at in all; of one place its share.
+SAMPLE_KEYS: Final = 32_768
+# Records pulled before the job starts from a datasource that only iterates, and for how long: less than a split.
+SAMPLE_RECORDS: Final = 256
+SAMPLE_PULL_SECONDS: Final = 0.2
+# mapfn gets no further record after this time, and the whole is given up after that: an interpreter may have to load
+# the user's heavy modules, which the job's first attempt then finds loaded.
+SAMPLE_SECONDS: Final = 1.0
+SAMPLE_SECONDS_MAX: Final = 20.0
+
 # -- scheduler -------------------------------------------------------------------------------------------
 
 HEARTBEAT_SECONDS: Final = 2.0

@@ -52,6 +52,7 @@ def _block_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param is not None:
             patch.setattr(limits, "CHUNK_BYTES", request.param)
+            patch.setattr(limits, "SAMPLE_PIECE_BYTES", request.param)
             patch.setattr(pieces, "BLOCK_BYTES", request.param)
             patch.setattr(pieces, "_PROBE_BYTES", request.param)
             patch.setattr(compression, "BLOCK_BYTES", request.param)
@@ -74,8 +75,10 @@ def _read(payload: bytes) -> list[Record]:
         return list(open_split(stream))
 
 
-def check_contract(source: Source, expected: list[Record], wishes: list[int]) -> None:
+def check_contract(source: Source, expected: list[Record], wishes: list[int], *, is_text: bool = False) -> None:
     try:
+        if len(expected) % 2:  # what follows is the same whether a sample was asked for or not
+            check_sample(source, expected, is_text)
         indices = _cut(source, wishes)
         assert indices == list(range(len(indices)))
         assert source.next_split(1) is None
@@ -91,6 +94,16 @@ def check_contract(source: Source, expected: list[Record], wishes: list[int]) ->
     finally:
         source.close()
         source.close()
+
+
+def check_sample(source: Source, expected: list[Record], is_text: bool) -> None:
+    payloads = source.sample(3)
+    assert len(payloads) <= 3
+    for key, value in [record for payload in payloads for record in _read(payload)]:
+        if is_text:  # in smaller portions
+            assert value in "".join(portion for _, portion in expected)
+        else:
+            assert (key, value) in expected
 
 
 # -- the plain readings ----------------------------------------------------------------------------------
@@ -154,7 +167,7 @@ def test_text_at_any_split_size_is_the_file_in_whole_lines(data: bytes, split_by
         assert "".join(value for _, value in records) == _plain_text(data)
         starts = {key for key, _ in _plain_lines(name, data)}
         assert all(key in starts and value for key, value in records)
-        check_contract(text(name, split_bytes=split_bytes), records, [1])
+        check_contract(text(name, split_bytes=split_bytes), records, [1], is_text=True)
 
 
 @_quick

@@ -72,6 +72,15 @@ class Source(abc.ABC):
         Memory: a few chunks, however large the split. Raises: SplitUnreadable, see there.
         """
 
+    def sample(self, places: int) -> list[bytes]:
+        """Payloads of small pieces of the input, for ``open_split``: up to ``places``, evenly spread, in input order.
+
+        Does not move what ``next_split`` cuts; asked for before it, if at all. None: nothing can be said beforehand.
+        Cost: little to make, and little to read the beginning of each. Raises nothing: what is wrong with the input is
+        told by ``next_split``.
+        """
+        return []
+
     @property
     def is_readable_in_any_thread(self) -> bool:
         """Whether ``data_chunks`` may be called in another thread beside the other methods: no user code runs there."""
@@ -149,6 +158,12 @@ def open_split(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
 
         return read_arrow(stream)
     raise SplitUnreadable(f"a split starts with one of the bytes R, F, D, P and A, and this one with {tag!r}")
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """At most ``wanted`` of the numbers below ``count``, evenly spread."""
+    chosen = min(count, wanted)
+    return [(2 * number + 1) * count // (2 * chosen) for number in range(chosen)]
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:

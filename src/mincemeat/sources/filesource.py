@@ -7,6 +7,7 @@ same splits wherever and however often it runs. Knows nothing of how pieces are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from mincemeat import limits
 from mincemeat.errors import MincemeatError
@@ -38,13 +39,14 @@ class FileSource(Source):
         self._spools: list[Spool] = []
         self._splits: list[list[Piece]] = []
         self._plan = self._iter_splits()
+        self._cut_early: list[list[Piece]] = []  # to look at what comes through a pipe
         self._failure: MincemeatError | None = None
 
     def next_split(self, records_wanted: int) -> SplitInfo | None:
         if self._failure is not None:
             raise self._failure
         try:
-            pieces = next(self._plan, None)
+            pieces = self._cut_early.pop() if self._cut_early else next(self._plan, None)
         except MincemeatError as error:
             self._failure = error
             raise
@@ -58,6 +60,23 @@ class FileSource(Source):
 
     def data_chunks(self, index: int) -> Iterator[bytes]:
         return rechunked(data_parts(self._reading, self._splits[index]))
+
+    def sample(self, places: int) -> list[bytes]:
+        """As the contract says. If a pipe comes first, the first split is cut, which waits for it as the job would."""
+        from mincemeat.sources.look import places_in
+
+        if self._inputs and self._inputs[0].stream:
+            try:
+                self._cut_early = [*islice(self._plan, 1)]
+            except MincemeatError as error:
+                self._failure = error
+        ahead = [piece for split in self._cut_early for piece in split]
+        files = [self._whole(file) for file in self._inputs if not file.stream]
+        try:
+            found = places_in(ahead + files, places, self._is_cut, self._needs_heads, self._reading.form == FILES)
+        except (MincemeatError, OSError):
+            return []
+        return [describe(self._reading, [piece]) for piece in found]
 
     @property
     def is_readable_in_any_thread(self) -> bool:
@@ -96,21 +115,29 @@ class FileSource(Source):
         if file.stream:
             yield from self._iter_spooled(file)
             return
-        # Of a URL, the first link of a chain is what is read, and behind ? stands no name.
-        codec = codec_of(_name_in_url(file.path) if is_url(file.path) else file.path)
-        may_be_binary = self._may_be_binary(file)
-        whole = Piece(
-            file.name, file.path, 0, None, file.size, file.mtime_ns, codec, may_be_binary, version=file.version
-        )
+        whole = self._whole(file)
         # Equal pieces rather than full ones and a rest: no slot waits long for the last.
         pieces = -(-file.size // self._reading.record_bytes)
-        if codec or file.size < 0 or not self._is_cut_at_lines or (pieces > 1 and not _can_be_cut(file.path)):
+        if not self._is_cut(whole, pieces):
             yield whole
             return
         head = head_of(whole) if self._needs_heads and pieces > 1 else ""
         for number in range(pieces):
             start, stop = number * file.size // pieces, (number + 1) * file.size // pieces
             yield whole._replace(start=start, stop=stop, head=head if number else "")
+
+    def _whole(self, file: InputFile) -> Piece:
+        # Of a URL, the first link of a chain is what is read, and behind ? stands no name.
+        codec = codec_of(_name_in_url(file.path) if is_url(file.path) else file.path)
+        may_be_binary = self._may_be_binary(file)
+        return Piece(
+            file.name, file.path, 0, None, file.size, file.mtime_ns, codec, may_be_binary, version=file.version
+        )
+
+    def _is_cut(self, whole: Piece, pieces: int) -> bool:
+        """Whether the file of ``whole`` can be read from anywhere, as it must if there are to be several ``pieces``."""
+        is_cut = not whole.codec and whole.size >= 0 and self._is_cut_at_lines
+        return is_cut and (pieces <= 1 or _can_be_cut(whole.path))
 
     def _may_be_binary(self, file: InputFile) -> bool:
         encoding = self._reading.encoding

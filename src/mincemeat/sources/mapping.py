@@ -2,19 +2,23 @@
 
 Decides: where a split ends, and what is kept of it. Keys are kept for the life of the job, so that a split can be made
 again; values only until the split is released. Nothing is read ahead of the split being cut, because a datasource may
-be a queue, a set of open files, or larger than memory. Knows nothing of files and of who reads the splits.
+be a queue, a set of open files, or larger than memory; a few records apart, if a sample is asked for, which are kept
+for the first splits. Knows nothing of files and of who reads the splits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from itertools import islice
+import contextlib
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from mincemeat import limits
 from mincemeat.errors import UserCodeError
 from mincemeat.model import describe_key
-from mincemeat.sources.base import Source, SplitInfo
+from mincemeat.sources.base import Source, SplitInfo, evenly
 from mincemeat.sources.records import encode_record, split_head
 
 
@@ -26,6 +30,9 @@ class ByIndex:
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self._elements)))
+
+    def __len__(self) -> int:
+        return len(self._elements)
 
     def __getitem__(self, index: int) -> Any:
         return self._elements[index]
@@ -45,6 +52,8 @@ class MappingSource(Source):
         self._keys: list[list[Any]] = []
         self._payloads: dict[int, bytes] = {}
         self._failure: UserCodeError | None = None
+        self._early: deque[tuple[Any, bytes]] = deque()  # pulled for the sample, and due first
+        self._early_failure: UserCodeError | None = None  # due behind them
 
     def next_split(self, records_wanted: int) -> SplitInfo | None:
         if records_wanted < 1:
@@ -52,7 +61,7 @@ class MappingSource(Source):
         if self._failure is not None:
             raise self._failure
         try:
-            keys, payload = self._pack(islice(self._pending_keys, records_wanted), limits.SPLIT_BYTES_MAX)
+            keys, payload = _packed(islice(self._iter_records(), records_wanted), limits.SPLIT_BYTES_MAX)
         except UserCodeError as error:
             self._failure = error
             raise
@@ -68,18 +77,37 @@ class MappingSource(Source):
         cached = self._payloads.get(index)
         if cached is not None:
             return cached
-        return self._pack(iter(self._keys[index]), None)[1]
+        return _packed(map(self._record_of, self._keys[index]), None)[1]
 
     def data_chunks(self, index: int) -> Iterator[bytes]:
         payload = self.payload(index)
         for start in range(0, len(payload), limits.CHUNK_BYTES):
             yield payload[start : start + limits.CHUNK_BYTES]
 
+    def sample(self, places: int) -> list[bytes]:
+        """As the contract says. A list, tuple or other sequence and a plain dict are looked at all over; of anything
+        else the first records are pulled, at most ``limits.SAMPLE_RECORDS`` and for about 0.2 seconds."""
+        datasource = self._datasource
+        if not isinstance(datasource, ByIndex) and type(datasource) is not dict:
+            return self._pulled_early(places)
+        chosen: Iterable[Any] = evenly(len(datasource), limits.SAMPLE_RECORDS)
+        if type(datasource) is dict:
+            chosen = list(datasource)[:: len(datasource) // limits.SAMPLE_RECORDS + 1]
+        give_up_at = time.monotonic() + limits.SAMPLE_PULL_SECONDS
+        records: list[tuple[Any, bytes]] = []
+        for key in chosen:
+            with contextlib.suppress(UserCodeError):  # next_split comes to it
+                records.append(self._record_of(key))
+            if time.monotonic() >= give_up_at:
+                break
+        return _payloads_of(records, places)
+
     def release(self, index: int) -> None:
         self._payloads.pop(index, None)
 
     def close(self) -> None:
         self._pending_keys.close()
+        self._early.clear()
         self._keys.clear()
         self._payloads.clear()
 
@@ -91,23 +119,57 @@ class MappingSource(Source):
         except Exception as error:
             raise _told("while its keys were iterated", "", error) from error
 
-    def _pack(self, keys: Iterator[Any], bytes_max: int | None) -> tuple[list[Any], bytes]:
-        """The records of ``keys`` as a payload, up to the one with which it passes ``bytes_max``; and their keys."""
-        packed: list[Any] = []
-        payload = bytearray(split_head(0))
-        for key in keys:
-            try:
-                value = self._datasource[key]
-            except Exception as error:
-                name = describe_key(key)
-                raise _told(f"for key {name}", name, error) from error
-            payload += encode_record(key, value)
-            packed.append(key)
-            if bytes_max is not None and len(payload) > bytes_max:
-                break
-        head = split_head(len(packed))
-        payload[: len(head)] = head
-        return packed, bytes(payload)
+    def _iter_records(self) -> Iterator[tuple[Any, bytes]]:
+        """What no split has had yet, each with its key."""
+        rest = map(self._record_of, self._pending_keys)
+        return chain(self._iter_early(), rest) if self._early or self._early_failure else rest
+
+    def _iter_early(self) -> Iterator[tuple[Any, bytes]]:
+        while self._early:
+            yield self._early.popleft()
+        if self._early_failure is not None:
+            raise self._early_failure
+
+    def _record_of(self, key: Any) -> tuple[Any, bytes]:
+        try:
+            value = self._datasource[key]
+        except Exception as error:
+            name = describe_key(key)
+            raise _told(f"for key {name}", name, error) from error
+        return key, encode_record(key, value)
+
+    def _pulled_early(self, places: int) -> list[bytes]:
+        give_up_at = time.monotonic() + limits.SAMPLE_PULL_SECONDS
+        pulled = 0
+        try:
+            for record in map(self._record_of, islice(self._pending_keys, limits.SAMPLE_RECORDS)):
+                self._early.append(record)
+                pulled += len(record[1])
+                if pulled > limits.SPLIT_BYTES_MAX or time.monotonic() >= give_up_at:
+                    break
+        except UserCodeError as error:
+            self._early_failure = error
+        return _payloads_of(list(self._early), places)
+
+
+def _packed(records: Iterable[tuple[Any, bytes]], bytes_max: int | None) -> tuple[list[Any], bytes]:
+    """The keys of ``records``, and these as a payload, up to the one with which it passes ``bytes_max``."""
+    packed: list[Any] = []
+    payload = bytearray(split_head(0))
+    for key, record in records:
+        payload += record
+        packed.append(key)
+        if bytes_max is not None and len(payload) > bytes_max:
+            break
+    head = split_head(len(packed))
+    payload[: len(head)] = head
+    return packed, bytes(payload)
+
+
+def _payloads_of(records: list[tuple[Any, bytes]], places: int) -> list[bytes]:
+    """``records`` in at most ``places`` payloads."""
+    each = -(-len(records) // places)
+    return [_packed(records[start : start + each], None)[1] for start in range(0, len(records), each or 1)]
 
 
 def _told(where: str, key: str, error: Exception) -> UserCodeError:

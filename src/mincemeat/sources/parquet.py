@@ -9,6 +9,7 @@ rows and row groups have. Knows nothing of the format itself.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,15 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from mincemeat import limits
 from mincemeat.errors import InvalidJob, MincemeatError, UserCodeError
 from mincemeat.model import describe_key
-from mincemeat.sources.base import ARROW_TAG, ROW_GROUPS_TAG, Source, SplitInfo, SplitUnreadable, read_exactly
+from mincemeat.sources.base import (
+    ARROW_TAG,
+    ROW_GROUPS_TAG,
+    Source,
+    SplitInfo,
+    SplitUnreadable,
+    evenly,
+    read_exactly,
+)
 from mincemeat.sources.compression import BlockReader
 from mincemeat.sources.extras import imported
 from mincemeat.sources.paths import InputFile, Paths, expand
@@ -88,6 +97,18 @@ class ParquetSource(Source):
 
     def data_chunks(self, index: int) -> Iterator[bytes]:
         return rechunked(_data_parts(self._reading, self._splits[index]))
+
+    def sample(self, places: int) -> list[bytes]:
+        """As the contract says, of a few row groups of a few files: each has to be opened to know of its row groups."""
+        places = min(places, limits.SAMPLE_PLACES_DEAR)
+        files = [self._inputs[at] for at in evenly(len(self._inputs), places)]
+        payloads: list[bytes] = []
+        for file in files:
+            with contextlib.suppress(MincemeatError):
+                groups = list(self._groups_of(file))
+                chosen = [groups[at] for at in evenly(len(groups), places // len(files))]
+                payloads += [ROW_GROUPS_TAG + _as_json(self._reading, [group]) for group in chosen]
+        return payloads
 
     @property
     def is_readable_in_any_thread(self) -> bool:
