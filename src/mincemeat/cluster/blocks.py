@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, ConnectionFailed, RemoteProtocolError
 from mincemeat.model import AttemptId, Span
+from mincemeat.shuffle.store import writing_file
 from mincemeat.wire import messages
 
 if TYPE_CHECKING:
@@ -106,9 +107,12 @@ async def timely(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def save(body: AsyncIterator[bytes], path: Path, size: int | None = None) -> int:
-    """Write a body to ``path`` as it comes; its size. Raises: RemoteProtocolError if that is not ``size``."""
+    """Write a body to ``path`` as it comes; its size.
+
+    Raises: RemoteProtocolError if that is not ``size``; SpillSpaceExhausted when the disk is full.
+    """
     written = 0
-    with open(path, "wb") as file:
+    with writing_file(path) as file:
         async for data in body:
             written += len(data)
             if size is not None and written > size:

@@ -347,7 +347,10 @@ class Coordinator:
                 self._reduce_done(worker, message)
             case messages.AttemptFailed():
                 attempt = AttemptId.parse(message.attempt)
-                self.handle(events.AttemptFailed(worker, attempt, read_failure(message, worker)))
+                failure = read_failure(message, worker)
+                if failure.kind is FailureKind.SYSTEM:  # somebody has to do something about that machine
+                    log.warning("worker %s could not carry out %s: %s", worker, attempt, failure.message)
+                self.handle(events.AttemptFailed(worker, attempt, failure))
             case messages.BlocksUnreachable():
                 self.handle(
                     events.BlocksUnreachable(

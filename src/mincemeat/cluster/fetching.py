@@ -25,7 +25,7 @@ from mincemeat.cluster.blocks import (
     timely,
 )
 from mincemeat.cluster.connection import Connection, PinnedListener, dial, dial_pinned
-from mincemeat.errors import BlockCorrupt, ConnectionFailed, MincemeatError, RemoteProtocolError
+from mincemeat.errors import BlockCorrupt, ConnectionFailed, MincemeatError, RemoteProtocolError, SpillSpaceExhausted
 from mincemeat.model import AttemptId, Span
 from mincemeat.shuffle.store import JobStore
 from mincemeat.wire import messages, tickets
@@ -169,7 +169,7 @@ class Fetcher:
     ) -> dict[int, Span]:
         """Save the blocks of ``partitions`` of ``outputs`` at ``path``; where those of each map task lie in it.
 
-        Raises: Unreachable when both ways failed; OSError when our own disk is at fault.
+        Raises: Unreachable when both ways failed; OSError, SpillSpaceExhausted included, when our own disk is at fault.
         """
         request = messages.Get(
             what="blocks",
@@ -189,6 +189,8 @@ class Fetcher:
             spans = read_sections(path)
             if spans.keys() != set(maps):
                 raise RemoteProtocolError(f"worker {holder.worker} sent other map outputs than it was asked for")
+        except SpillSpaceExhausted:  # our own disk, and not the holder's fault
+            raise
         except MincemeatError as error:
             raise Unreachable(str(error), holder=holder.worker, maps=maps) from error
         return spans

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import pickle
 import platform
 import shutil
 import socket
@@ -38,10 +39,11 @@ from mincemeat.errors import (
     MincemeatError,
     PortInUse,
     RemoteProtocolError,
+    SpillSpaceExhausted,
 )
 from mincemeat.limits import VERSION
 from mincemeat.model import AttemptId, Failure, FailureKind, Phase, Span, TaskId, shorten
-from mincemeat.shuffle.store import JobStore
+from mincemeat.shuffle.store import JobStore, make_directory
 from mincemeat.slot_channel import Header, crash_failure, read_failure, timeout_failure
 from mincemeat.wire import messages
 
@@ -72,6 +74,7 @@ class WorkerSession:
         self._job: messages.JobStart | None = None
         self._code = b""
         self._has_code = asyncio.Event()
+        self._disk_failure: OSError | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticket_key = b""
@@ -180,8 +183,13 @@ class WorkerSession:
         self._code = job.body
         if len(self._code) != job.code_bytes:
             path = self._scratch / "code"
-            await self._channels.get(get("code", job.job), path)
-            self._code = path.read_bytes()
+            try:
+                await self._channels.get(get("code", job.job), path)
+                self._code = path.read_bytes()
+            except OSError as error:
+                if isinstance(error, ConnectionFailed):
+                    raise
+                self._disk_failure = error  # each attempt tells it, until the server gives this worker no more
         self._has_code.set()
 
     # -- attempts ----------------------------------------------------------------------------------------
@@ -194,6 +202,8 @@ class WorkerSession:
             raise RemoteProtocolError(f"{start.attempt} came before its job")
         reply: messages.Message
         try:
+            if self._disk_failure is not None:
+                raise self._disk_failure
             if isinstance(start, messages.MapStart):
                 reply = await self._map(job, start)
             else:
@@ -207,8 +217,9 @@ class WorkerSession:
                 job=job.job, attempt=start.attempt, holder=error.holder, maps=error.maps, reason=str(error)
             )
         except (MincemeatError, OSError) as error:
-            failure = Failure(FailureKind.SYSTEM, str(error), exception_type=type(error).__name__)
-            reply = told(job.job, start.attempt, failure)
+            reply = told(job.job, start.attempt, system_failure(error))
+        if isinstance(reply, messages.AttemptFailed) and reply.kind == FailureKind.SYSTEM.value:
+            log.warning("%s could not be carried out here: %s", start.attempt, reply.message)
         await self._connection.send(reply)
 
     async def _map(self, job: messages.JobStart, start: messages.MapStart) -> messages.Message:
@@ -216,12 +227,12 @@ class WorkerSession:
         try:
             header, body = {"do": "map", "attempt": start.attempt, "splits": start.split_bytes}, start.body
             if len(body) != sum(start.split_bytes):
-                directory.mkdir(exist_ok=True)
+                make_directory(directory)
                 await self._channels.get(get("split", job.job, start.attempt), directory / "payloads")
                 header["payloads"] = str(directory / "payloads")
             reply, body = await self._in_slot(job, header, body, attempts=len(start.split_bytes))
             if reply["did"] == "unreadable":  # files that only the server sees
-                directory.mkdir(exist_ok=True)
+                make_directory(directory)
                 paths = [directory / str(number) for number in range(len(start.split_bytes))]
                 for number, path in enumerate(paths):
                     await self._channels.get(get("split-data", job.job, start.attempt, number), path)
@@ -247,7 +258,7 @@ class WorkerSession:
     async def _reduce(self, job: messages.JobStart, start: messages.ReduceStart) -> messages.Message:
         partitions = range(start.first_partition, start.last_partition)
         directory = self._scratch / f"{start.attempt}.fetched"
-        directory.mkdir()
+        make_directory(directory)
         try:
             inputs = start.body
             if len(inputs) != start.inputs_bytes:
@@ -412,6 +423,13 @@ def get(what: str, job: str, name: str = "", split: int = 0) -> messages.Get:
     return messages.Get(
         what=what, job=job, name=name, split=split, first_partition=0, last_partition=0, ticket="", fetcher=""
     )
+
+
+def system_failure(error: Exception) -> Failure:
+    """What this worker itself could not do for an attempt, its disk being full for example."""
+    # The caller should see the same exception as when a slot meets the full disk.
+    exception = pickle.dumps(error) if isinstance(error, SpillSpaceExhausted) else b""
+    return Failure(FailureKind.SYSTEM, str(error), exception_type=type(error).__name__, exception=exception)
 
 
 def told(job: str, attempt: str, failure: Failure) -> messages.AttemptFailed:

@@ -21,6 +21,7 @@ from mincemeat.errors import ConnectionFailed, MincemeatError, ProtocolError, Re
 from mincemeat.model import AttemptId, Failure, FailureKind
 from mincemeat.scheduler import events
 from mincemeat.scheduler.machine import Machine
+from mincemeat.shuffle.store import writing_file
 from mincemeat.sources.base import SplitUnreadable
 from mincemeat.wire import messages, tickets
 
@@ -168,11 +169,12 @@ class Supply:
     def commit_result(self, worker: str, attempt: AttemptId, done: messages.ReduceDone) -> Path:
         """The output of ``attempt``, which runs on ``worker``, under a name that no later upload touches.
 
-        Raises: RemoteProtocolError if it is not there or has another size than ``done`` says.
+        Raises: RemoteProtocolError if it is not there or has another size than ``done`` says; SpillSpaceExhausted.
         """
         uploaded = self._upload_path(worker, attempt)
         if done.body:
-            uploaded.write_bytes(done.body)
+            with writing_file(uploaded) as file:
+                file.write(done.body)
         if not uploaded.exists() or uploaded.stat().st_size != done.output_bytes:
             raise RemoteProtocolError(f"the output of {attempt} did not arrive whole")
         return uploaded.rename(self._scratch / f"{attempt}.result")

@@ -55,7 +55,7 @@ class JobStore:
         attempt remains on disk.
         """
         path = self._private_path(attempt)
-        _make_directory(self.directory)
+        make_directory(self.directory)
         try:
             with _spill_file(path) as writer:
                 yield writer
@@ -139,7 +139,7 @@ class RegroupFiles:
 
         Raises: SpillSpaceExhausted when the disk is full.
         """
-        _make_directory(self._directory)
+        make_directory(self._directory)
         path = os.path.join(self._directory, f"{self._made}{_COMMITTED}")
         self._made += 1
         try:
@@ -173,7 +173,7 @@ def _attempt_of(name: str) -> AttemptId | None:
     return None
 
 
-def _make_directory(path: str) -> None:
+def make_directory(path: str | os.PathLike[str]) -> None:
     """Make it unless it is there, in a directory that is: one that was removed with its job is not made again.
 
     0700: blocks hold the job's data, and temporary directories are everybody's. Raises: SpillSpaceExhausted.
@@ -185,12 +185,22 @@ def _make_directory(path: str) -> None:
 @contextlib.contextmanager
 def _spill_file(path: str) -> Iterator[BlockWriter]:
     """A writer on a new file at ``path``, which has its footer when the block ends. Raises: SpillSpaceExhausted."""
-    with telling_of_a_full_disk(path):
-        file = _SpillFile(io.FileIO(path, "w"))
-    try:
+    with writing_file(path) as file:
         writer = BlockWriter(file)
         yield writer
         writer.finish()
+
+
+@contextlib.contextmanager
+def writing_file(path: str | os.PathLike[str]) -> Iterator[io.BufferedWriter]:
+    """A new file at ``path``, written when the block ends; a part of it stays if that raises.
+
+    Raises: SpillSpaceExhausted when the disk is full.
+    """
+    with telling_of_a_full_disk(path):
+        file = _SpillFile(io.FileIO(os.fspath(path), "w"))
+    try:
+        yield file
         file.close()
     except BaseException:
         with contextlib.suppress(OSError):  # closing flushes, and so meets the full disk once more
