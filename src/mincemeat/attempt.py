@@ -104,13 +104,14 @@ def run_reduce(
     reducefn = reduce_side(functions)
     keys = values = 0
     with store.writing(attempt) as writer, store.regrouping(attempt) as files:
-        results = _Results(writer, memory_bytes)
+        results = _Results(writer, memory_bytes, functions.stays_here)
         for partition, groups in read_groups(
             spans,
             partitions,
             files,
             memory_bytes=memory_bytes,
             loads=loads,
+            stays_here=functions.stays_here,
             sort=functions.sort,
             sort_values=functions.sort_values,
         ):
@@ -126,11 +127,12 @@ def run_reduce(
 class _Results:
     """Results on their way into blocks, sized by the block before: results may be larger than what they are made of."""
 
-    def __init__(self, writer: BlockWriter, memory_bytes: int) -> None:
+    def __init__(self, writer: BlockWriter, memory_bytes: int, stays_here: bool) -> None:
         self.keys: list[Key] = []
         self.results: list[Any] = []
         self.room = limits.RESULTS_PER_FIRST_BLOCK
         self._writer = writer
+        self._stays_here = stays_here
         self._block_bytes = min(limits.RESULT_BLOCK_BYTES, memory_bytes * limits.BATCH_BUDGET_SHARE)
 
     def write(self, partition: int) -> None:
@@ -138,11 +140,13 @@ class _Results:
         count = len(self.keys)
         if not count:
             return
-        payload = encode_or_blame(self.keys, self.results, single=True, function="reducefn")
+        payload = encode_or_blame(
+            self.keys, self.results, single=True, function="reducefn", stays_here=self._stays_here
+        )
         self._writer.append(partition, payload, keys=count, pairs=count, single=True)
         self.keys.clear()
         self.results.clear()
-        affordable = int(self._block_bytes * count / len(payload))
+        affordable = int(self._block_bytes * count / len(payload.data))
         self.room = max(1, min(affordable, 2 * self.room, limits.RESULTS_PER_BLOCK))
 
 
@@ -169,9 +173,10 @@ def _reduce_groups(
     written.write(partition)
 
 
-def iter_results(path: str, *, loads: Loads = pickle.loads) -> Iterator[tuple[Key, Any]]:
+def iter_results(path: str, *, loads: Loads = pickle.loads, stays_here: bool = False) -> Iterator[tuple[Key, Any]]:
     """The results in a committed file of ``run_reduce``, in its order: each key once.
 
+    ``stays_here``: this build of Python on this machine wrote the file; see ``decode_columns``.
     Memory: one block at a time. The file is opened at the first ``next`` and closed at the end.
     Raises: BlockCorrupt, results before the damage having been yielded; InvalidEmission for results that cannot be
     unpickled; OSError if there is no such file.
@@ -179,7 +184,7 @@ def iter_results(path: str, *, loads: Loads = pickle.loads) -> Iterator[tuple[Ke
     entries = read_index(path)
     stretch = Span(path, FILE_HEADER.size, sum(entry.length for entry in entries))
     for block in iter_blocks(stretch):
-        keys, results = decode_columns(block, loads)
+        keys, results = decode_columns(block, loads, stays_here=stays_here)
         yield from zip(keys, results, strict=True)
 
 

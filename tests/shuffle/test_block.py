@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import io
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,16 @@ from hypothesis import strategies as st
 from mincemeat.errors import BlockCorrupt, InvalidEmission
 from mincemeat.model import Span
 from mincemeat.shuffle import block
-from mincemeat.shuffle.block import BlockWriter, decode_columns, encode_columns, iter_blocks, read_index
+from mincemeat.shuffle.block import (
+    CODEC_MARSHAL,
+    CODEC_PICKLE,
+    BlockWriter,
+    Payload,
+    decode_columns,
+    encode_columns,
+    iter_blocks,
+    read_index,
+)
 
 GOLDEN = Path(__file__).parent.parent / "vectors" / "attempt-v1.blocks"
 GOLDEN_BLOCKS: list[tuple[int, list[Any], list[Any], bool]] = [
@@ -49,7 +60,8 @@ def test_golden_file_is_written_byte_for_byte() -> None:
     writer = BlockWriter(file)
     entries = read_index(str(GOLDEN))
     for found in iter_blocks(Span(str(GOLDEN), entries[0].offset, sum(entry.length for entry in entries))):
-        writer.append(found.partition, found.payload, keys=found.keys, pairs=found.pairs, single=found.single)
+        payload = Payload(found.payload, found.codec)
+        writer.append(found.partition, payload, keys=found.keys, pairs=found.pairs, single=found.single)
     size = writer.finish()
     assert file.getvalue() == GOLDEN.read_bytes()
     assert size == GOLDEN.stat().st_size
@@ -145,7 +157,7 @@ def test_appended_bytes_are_found(tmp_path: Path) -> None:
 def first_block(tmp_path: Path, **changes: Any) -> Span:
     """A stretch of one block whose header fields are changed; ``crc`` is right unless it is given."""
     fields = {"magic": block.BLOCK_MAGIC, "partition": 0, "codec": 0, "flags": 0, "zero": 0, "pairs": 2, "keys": 1}
-    payload = changes.pop("payload", encode_columns(["a"], [[1, 2]]))
+    payload = changes.pop("payload", encode_columns(["a"], [[1, 2]]).data)
     fields |= {"length": len(payload)} | changes
     crc = fields.pop("crc", None)
     header = block.BLOCK_HEADER.pack(*fields.values(), 0)
@@ -161,7 +173,7 @@ def first_block(tmp_path: Path, **changes: Any) -> Span:
     [
         ({"magic": b"XBLK"}, r"no block starts here \(expected b'MBLK', found b'XBLK'\)"),
         ({"crc": 0}, r"checksum mismatch \(expected 00000000, found [0-9a-f]{8}\)"),
-        ({"codec": 7}, r"unknown codec 7 \(expected 0 \(pickle\), found 7\)"),
+        ({"codec": 7}, r"unknown codec 7 \(expected 0 \(pickle\), 1 \(marshal\), found 7\)"),
         ({"flags": 2}, r"unknown flags"),
         ({"zero": 1}, r"unknown flags"),
         ({"length": 2**60}, r"bad length \(expected at most \d+ bytes of payload, found 1152921504606846976\)"),
@@ -250,3 +262,134 @@ def test_payload_goes_through_the_loads_that_is_handed_in(tmp_path: Path) -> Non
 
     assert decode_columns(found, loads) == (["a"], [[3, 4]])
     assert seen == [found.payload]
+
+
+# -- plain data that stays on this machine ----------------------------------------------------------------
+
+
+class Text(str):
+    pass
+
+
+class Whole(int):
+    pass
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Oddity(type):
+    def __hash__(cls) -> int:
+        raise TypeError("a class without a hash")
+
+
+class Odd(metaclass=Oddity):
+    pass
+
+
+FLAT = st.one_of(
+    st.text(st.characters(exclude_categories=())),  # lone surrogates, too
+    st.binary(),
+    st.integers(),
+    st.integers(2**64, 2**4000),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+)
+PLAIN = st.one_of(FLAT, st.lists(FLAT, max_size=3), st.lists(FLAT, max_size=3).map(tuple))
+OTHER = st.sampled_from(
+    [
+        Text("t"),
+        Whole(7),
+        Point(1, 2),
+        bytearray(b"b"),
+        array.array("i", [1]),
+        numpy.int64(3),
+        numpy.float64(0.5),
+        numpy.arange(3),
+        ((1,),),
+        ([Text("t")],),
+        [bytearray(b"in a list")],
+        (numpy.int64(3), 1),
+        {"a": 1},
+        {1},
+        1j,
+        ...,
+        Odd,
+    ]
+)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether both are of the same types throughout, with the same contents; NaN is NaN, and -0.0 is not 0.0."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return repr(one) == repr(other)
+
+
+def carried(tmp_path_factory: Any, keys: list[Any], values: list[Any], *, single: bool) -> tuple[int, Any]:
+    """The codec that was chosen, and what came back."""
+    path = tmp_path_factory.getbasetemp() / "carried"
+    with open(path, "wb") as file:
+        writer = BlockWriter(file)
+        payload = encode_columns(keys, values, single=single, stays_here=True)
+        pairs = len(keys) if single else sum(map(len, values))
+        writer.append(0, payload, keys=len(keys), pairs=pairs, single=single)
+        writer.finish()
+    (entry,) = read_index(str(path))
+    (found,) = iter_blocks(Span(str(path), entry.offset, entry.length))
+    return found.codec, decode_columns(found, stays_here=True)
+
+
+@settings(max_examples=100)
+@given(rows=st.lists(st.tuples(FLAT | st.lists(FLAT, max_size=3).map(tuple), st.lists(PLAIN, min_size=1))))
+def test_plain_data_is_marshalled_and_comes_back_as_it_was(rows: Any, tmp_path_factory: Any) -> None:
+    keys, lists = [key for key, _ in rows], [values for _, values in rows]
+    assert alike(carried(tmp_path_factory, keys, lists, single=False), (CODEC_MARSHAL, (keys, lists)))
+    firsts = [values[0] for values in lists]
+    assert alike(carried(tmp_path_factory, keys, firsts, single=True), (CODEC_MARSHAL, (keys, firsts)))
+
+
+@settings(max_examples=100)
+@given(plain=st.lists(PLAIN, max_size=4), other=OTHER, place=st.integers(0, 4))
+def test_anything_else_among_plain_data_is_pickled(plain: Any, other: Any, place: int, tmp_path_factory: Any) -> None:
+    values = [*plain[:place], other, *plain[place:]]
+    keys = list(range(len(values)))
+    codec, back = carried(tmp_path_factory, keys, values, single=True)
+    assert codec == CODEC_PICKLE
+    assert alike(back, (keys, values))
+    assert carried(tmp_path_factory, [0], [values], single=False)[0] == CODEC_PICKLE
+    assert encode_columns(values, keys, single=True, stays_here=True).codec == CODEC_PICKLE
+
+
+def test_nothing_is_marshalled_unless_it_stays_here() -> None:
+    assert encode_columns(["a"], [1], single=True).codec == CODEC_PICKLE
+
+
+def test_what_occurs_often_is_one_object_after_marshalling(tmp_path_factory: Any) -> None:
+    name = "".join(["a/rather/long/", "name.of.a.file"])
+    _, (_, (values,)) = carried(tmp_path_factory, ["k"], [[name] * 1000], single=False)
+    assert len(set(map(id, values))) == 1
+    assert len(encode_columns(["k"], [[name] * 1000], stays_here=True).data) < 6 * 1000
+
+
+def test_marshalled_block_of_a_peer_is_refused(tmp_path: Path) -> None:
+    """Bytes that another machine made up can crash marshal, and with it the process."""
+    payload = encode_columns(["a"], [[1, 2]], stays_here=True)
+    (found,) = iter_blocks(first_block(tmp_path, codec=CODEC_MARSHAL, payload=payload.data))
+    with pytest.raises(
+        BlockCorrupt, match=r"marshalled, which is read only where it was written \(expected 0, found 1\)"
+    ):
+        decode_columns(found)
+    assert decode_columns(found, stays_here=True) == (["a"], [[1, 2]])
+
+
+@pytest.mark.parametrize("payload", [b"", b"[", b"(\x05\x00\x00\x00", b"\x00"])
+def test_marshalled_payload_that_is_none_is_damage(tmp_path: Path, payload: bytes) -> None:
+    (found,) = iter_blocks(first_block(tmp_path, codec=CODEC_MARSHAL, payload=payload))
+    with pytest.raises(BlockCorrupt, match="payload cannot be unmarshalled"):
+        decode_columns(found, stays_here=True)

@@ -10,7 +10,7 @@ import pytest
 
 from mincemeat.errors import MincemeatError, SpillSpaceExhausted
 from mincemeat.model import AttemptId, Phase, Span, TaskId
-from mincemeat.shuffle.block import BLOCK_HEADER, FILE_HEADER, BlockWriter
+from mincemeat.shuffle.block import BLOCK_HEADER, CODEC_PICKLE, FILE_HEADER, BlockWriter, Payload
 from mincemeat.shuffle.store import JobStore, RegroupFiles
 
 ATTEMPT = AttemptId(TaskId(Phase.MAP, 17), 2)
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> JobStore:
 
 def write_blocks(writer: BlockWriter, *partitions: int) -> None:
     for partition in partitions:
-        writer.append(partition, bytes(60), keys=1, pairs=1, single=True)
+        writer.append(partition, Payload(bytes(60), CODEC_PICKLE), keys=1, pairs=1, single=True)
 
 
 def commit_blocks(store: JobStore, *partitions: int) -> None:
@@ -166,7 +166,7 @@ def test_full_disk_is_told_with_path_and_bytes_needed(store: JobStore, payload_b
         pytest.raises(SpillSpaceExhausted, match=r"the disk that holds .*m-00017\.2\.blocks\.part is full") as caught,
         store.writing(ATTEMPT) as writer,
     ):
-        writer.append(0, bytes(payload_bytes), keys=1, pairs=1, single=True)
+        writer.append(0, Payload(bytes(payload_bytes), CODEC_PICKLE), keys=1, pairs=1, single=True)
     assert caught.value.path == str(private)
     # A small block is noticed with the footer, when the buffer is handed to the system; a large one at once.
     assert caught.value.bytes_needed == {10: 102, 10_000_000: 10_000_048}[payload_bytes]

@@ -124,10 +124,14 @@ class Ledger:
 
 
 class ResultDrain:
-    """Hands result files to the sink in task order, as soon as every earlier one is there."""
+    """Hands result files to the sink in task order, as soon as every earlier one is there.
 
-    def __init__(self, sink: Sink) -> None:
+    ``stays_here``: slots of this machine write them, as in ``UserFunctions``.
+    """
+
+    def __init__(self, sink: Sink, *, stays_here: bool = False) -> None:
         self._sink = sink
+        self._stays_here = stays_here
         self._ready: dict[int, str] = {}
         self._next = 0
 
@@ -139,6 +143,6 @@ class ResultDrain:
         from mincemeat.attempt import iter_results
 
         while (path := self._ready.pop(self._next, None)) is not None:
-            self._sink.write(iter_results(path))
+            self._sink.write(iter_results(path, stays_here=self._stays_here))
             os.unlink(path)
             self._next += 1

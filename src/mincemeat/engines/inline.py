@@ -58,7 +58,7 @@ class _InlineRun:
         self._ledger = ledger
         self._source = source
         self._store = store
-        self._drain = ResultDrain(sink)
+        self._drain = ResultDrain(sink, stays_here=True)
         self._observe = observe
         self._counts = Counts(
             workers=1,

@@ -82,7 +82,7 @@ class _LocalRun:
         self._machine = Machine(
             partitions=job.partitions, max_attempts=job.max_attempts, reduce_task_bytes=job.reduce_task_bytes
         )
-        self._drain = ResultDrain(sink)
+        self._drain = ResultDrain(sink, stays_here=True)
         self._code: bytes | None = None
         self._slots: list[_Slot] = []
         self._waiting: deque[instructions.StartAttempt] = deque()

@@ -26,7 +26,7 @@ from mincemeat import limits
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
 from mincemeat.shuffle.batches import is_batch, iter_portions
-from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, encode_columns
+from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns
 from mincemeat.shuffle.folds import Holding, StoppedAt
 from mincemeat.shuffle.order import dealt_by_range, in_order
 from mincemeat.shuffle.partition import make_partitioner
@@ -67,6 +67,7 @@ class GroupBuffer:
         self._partitioner = make_partitioner(partitions, functions.partitionfn)
         self._is_sorted = functions.sort
         self._splitters = functions.splitters if functions.sort and functions.partitionfn is None else None
+        self._stays_here = functions.stays_here
         self._writer = writer
         self._budget_bytes = memory_bytes
         self._holding = Holding(self._side)
@@ -223,7 +224,7 @@ class GroupBuffer:
             single = pairs == len(keys)
             if single and not folded:
                 columns = [value for (value,) in columns]
-            payload = encode_or_blame(keys, columns, single=single, function=function)
+            payload = encode_or_blame(keys, columns, single=single, function=function, stays_here=self._stays_here)
             self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
         self._holding.clear()
         self._held_bytes = 0.0
@@ -303,13 +304,13 @@ def _is_unhashable(key: object) -> bool:
     return False
 
 
-def encode_or_blame(keys: list[Key], values: list[Any], *, single: bool, function: str) -> bytes:
-    """The payload of a block. ``values`` holds one value per key if ``single``, else a list of values per key.
+def encode_or_blame(keys: list[Key], values: list[Any], *, single: bool, function: str, stays_here: bool) -> Payload:
+    """As ``encode_columns``, with the culprit named.
 
     Raises: UserCodeError naming the first key whose key or value cannot be pickled, and ``function`` as its origin.
     """
     try:
-        return encode_columns(keys, values)
+        return encode_columns(keys, values, single=single, stays_here=stays_here)
     except (KeyboardInterrupt, GeneratorExit, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - goes on in what is raised

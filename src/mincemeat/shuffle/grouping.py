@@ -69,6 +69,7 @@ def read_groups(
     *,
     memory_bytes: int,
     loads: Loads = pickle.loads,
+    stays_here: bool = False,
     sort: bool = False,
     sort_values: bool | SortBy = False,
 ) -> Iterator[tuple[int, dict[Key, Values]]]:
@@ -77,20 +78,28 @@ def read_groups(
     Shape: partitions ascending, each in one dict or, if it did not fit, in several; each key once, with ``sort`` in
     order over all dicts of its partition; its values in the order of ``spans``, then of emission, or as ``sort_values``
     says (see ``UserFunctions``): a list that is the receiver's own, or StoredValues, valid until the next step.
+    ``stays_here``: this build of Python on this machine wrote ``spans``; see ``decode_columns``.
     Memory: about ``memory_bytes`` by sampled sizes, and one block; one dict is let go when the next is asked for.
     Raises: BlockCorrupt, naming file and byte offset (groups may have been yielded before); InvalidEmission for values
     that cannot be unpickled; UserCodeError for what cannot be sorted; SpillSpaceExhausted.
     """
-    return _Grouper(files, memory_bytes, loads, sort, sort_values).groups(spans, partitions, None)
+    return _Grouper(files, memory_bytes, loads, stays_here, sort, sort_values).groups(spans, partitions, None)
 
 
 class _Grouper:
     def __init__(
-        self, files: RegroupFiles, memory_bytes: int, loads: Loads, sort: bool, sort_values: bool | SortBy
+        self,
+        files: RegroupFiles,
+        memory_bytes: int,
+        loads: Loads,
+        stays_here: bool,
+        sort: bool,
+        sort_values: bool | SortBy,
     ) -> None:
         self._files = files
         self._memory_bytes = memory_bytes
         self._loads = loads
+        self._stays_here = stays_here
         self._sorts_keys = sort
         self._sorts_values = sort_values is not False
         self._sort_by = None if isinstance(sort_values, bool) else sort_values
@@ -99,7 +108,8 @@ class _Grouper:
         self, spans: Sequence[Span], partitions: range, dealt_by: Rule | None
     ) -> Iterator[tuple[int, dict[Key, Values]]]:
         """``dealt_by``: the rule that made ``spans`` a part, None for what the map side wrote."""
-        reading = _Reading(spans, partitions, self._loads)
+        stays_here = self._stays_here or dealt_by is not None  # what was dealt out was dealt out by us
+        reading = _Reading(spans, partitions, self._loads, stays_here)
         held: Held = defaultdict(lambda: defaultdict(list))
         self._fill(held, reading)
         if not reading.is_more:
@@ -109,7 +119,9 @@ class _Grouper:
         fraction_held = reading.bytes_read / reading.bytes_total
         rule: Rule
         if self._sorts_keys and len(partitions) == 1:
-            rule = next_ranges(spans, held[partitions.start], self._loads, fraction_held=fraction_held)
+            rule = next_ranges(
+                spans, held[partitions.start], self._loads, stays_here=stays_here, fraction_held=fraction_held
+            )
         else:
             rule = next_rule(partitions, dealt_by, fraction_held=fraction_held)
         try:
@@ -117,7 +129,7 @@ class _Grouper:
         except HashUnknown:  # of a key for which the job has a partitionfn
             held.clear()
             rule = ByOrdinal(rule.parts)
-            reading = _Reading(spans, partitions, self._loads)
+            reading = _Reading(spans, partitions, self._loads, stays_here)
             regrouping = self._deal(held, reading, rule)
         del reading  # the last block with it
         yield from self._regrouped(regrouping, rule)
@@ -176,12 +188,13 @@ class _Grouper:
 class _Reading:
     """Blocks decoded one at a time. It keeps none of them: lists of values are taken over and grow."""
 
-    def __init__(self, spans: Sequence[Span], partitions: range, loads: Loads) -> None:
+    def __init__(self, spans: Sequence[Span], partitions: range, loads: Loads, stays_here: bool) -> None:
         self.bytes_total = sum(span.length for span in spans)
         self.bytes_read = 0
         self._blocks = chain.from_iterable(map(iter_blocks, spans))
         self._partitions = partitions
         self._loads = loads
+        self._stays_here = stays_here
 
     @property
     def is_more(self) -> bool:
@@ -191,7 +204,7 @@ class _Reading:
         """Raises: BlockCorrupt; InvalidEmission."""
         block = next(self._blocks)
         _check_partition(block, self._partitions)
-        keys, values = decode_columns(block, self._loads)
+        keys, values = decode_columns(block, self._loads, stays_here=self._stays_here)
         self.bytes_read += BLOCK_HEADER.size + len(block.payload)
         return _Columns(block.partition, keys, values, block.pairs, block.single)
 

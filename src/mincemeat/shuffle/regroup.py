@@ -129,12 +129,14 @@ def next_rule(partitions: range, dealt_by: Rule | None, *, fraction_held: float)
     return ByHash(used, bits) if used < HASH_BITS else ByOrdinal(1 << bits)
 
 
-def next_ranges(spans: Sequence[Span], held: Collection[Key], loads: Loads, *, fraction_held: float) -> ByRange:
+def next_ranges(
+    spans: Sequence[Span], held: Collection[Key], loads: Loads, *, stays_here: bool, fraction_held: float
+) -> ByRange:
     """As ``next_rule``, for one partition of a job with sort=True that lies in ``spans``; ``held`` are keys of it.
 
     Raises: UserCodeError for keys that cannot be compared; BlockCorrupt.
     """
-    sample = _keys_here_and_there(spans, loads)
+    sample = _keys_here_and_there(spans, loads, stays_here)
     splitters = splitters_of(in_order(sample), parts_wanted(fraction_held))
     return ByRange(splitters or splitters_of(in_order(held), 2))
 
@@ -146,7 +148,7 @@ def parts_wanted(fraction_held: float) -> int:
     return max(2, min(wanted, limits.REGROUP_PARTS_MAX))
 
 
-def _keys_here_and_there(spans: Sequence[Span], loads: Loads) -> list[Key]:
+def _keys_here_and_there(spans: Sequence[Span], loads: Loads, stays_here: bool) -> list[Key]:
     """Different keys of ``spans``, from blocks that are evenly spread over their bytes."""
     step = sum(span.length for span in spans) / limits.REGROUP_SAMPLED_BLOCKS
     found: dict[Key, None] = {}
@@ -156,7 +158,7 @@ def _keys_here_and_there(spans: Sequence[Span], loads: Loads) -> list[Key]:
         wanted = int(passed / step) - hits
         if wanted:
             hits += wanted
-            keys = decode_columns(next(iter_blocks(span)), loads)[0]
+            keys = decode_columns(next(iter_blocks(span)), loads, stays_here=stays_here)[0]
             found.update(dict.fromkeys(keys[:: len(keys) // (wanted * limits.REGROUP_SAMPLED_KEYS) + 1]))
     return list(found)
 
@@ -257,7 +259,7 @@ class Regrouping:
         pairs = sum(map(len, lists))
         single = pairs == len(keys)
         columns: list[Any] = [value for (value,) in lists] if single else lists
-        payload = encode_or_blame(keys, columns, single=single, function="mapfn")
+        payload = encode_or_blame(keys, columns, single=single, function="mapfn", stays_here=True)
         self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
         return self._writer.entries[-1]
 

@@ -117,7 +117,7 @@ class _Sorting:
             while several := list(islice(pending, room)):
                 single = len(several) == 1
                 column = several if single else [several]
-                payload = encode_or_blame([self._key], column, single=single, function="mapfn")
+                payload = encode_or_blame([self._key], column, single=single, function="mapfn", stays_here=True)
                 writer.append(0, payload, keys=1, pairs=len(several), single=single)
                 entry = writer.entries[-1]
                 stored.append(entry.offset, entry.length, len(several))

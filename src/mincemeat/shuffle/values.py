@@ -152,7 +152,7 @@ class StoredValues(Sequence[Value]):
             self._refuse()
         span = Span(self.path, self._offsets[block], self._lengths[block])
         (found,) = iter_blocks(span)
-        _, (entry,) = decode_columns(found, self._loads)
+        _, (entry,) = decode_columns(found, self._loads, stays_here=True)  # this process wrote it
         values: list[Value] = [entry] if found.single else entry
         return values
 
