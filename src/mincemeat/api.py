@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mincemeat.sinks.base import Sink
 
 Password = str | bytes
+SortValues = bool | Callable[[Any], Any] | None
 
 
 def run(
@@ -38,6 +39,8 @@ def run(
     *,
     collectfn: ReduceFunction | None = None,
     partitionfn: PartitionFunction | None = None,
+    sort: bool = False,
+    sort_values: SortValues = None,
     engine: str = "processes",
     workers: int | None = None,
     split: int | None = None,
@@ -60,6 +63,10 @@ def run(
             sequence if a list of them would exceed ``memory``; default: the list itself.
         collectfn: ``collectfn(key, values)`` combines values of one key early, on the worker; its result is one value.
         partitionfn: ``partitionfn(key)`` gives an int for keys of types that have no portable hash of their own.
+        sort: results in the order of their keys, which must be comparable with each other; the whole dict, with
+            ``partitionfn`` each partition by itself. ``mapfn`` is tried on a few records before the job starts.
+        sort_values: True: ``values`` are in order when ``reducefn`` gets them, instead of in input order; a function:
+            in the order of what it gives for each value, as of ``list.sort(key=...)``.
         engine: ``"processes"`` (child processes here), ``"inline"`` (this process, for pdb) or ``"cluster"`` (workers
             that join over the network; see Server).
         workers: processes on this machine; default: the cores there are, for the cluster none.
@@ -72,7 +79,7 @@ def run(
         password, host, port: for the cluster engine, as in ``Server.run_server``.
         progress: draw a progress line on standard error; default: if that is a terminal.
 
-    Shape: a plain dict, each key once.
+    Shape: a plain dict, each key once; in the order of the keys if ``sort``, else in none.
     Raises: InvalidJob for arguments that cannot be meant; the user's own exception, caused by JobFailed, when a
         function failed in all attempts; JobFailed when its process was lost instead.
     """
@@ -81,7 +88,14 @@ def run(
     sink = MemorySink()
     run_job(
         datasource,
-        UserFunctions(mapfn=mapfn, reducefn=reducefn, collectfn=collectfn, partitionfn=partitionfn),
+        UserFunctions(
+            mapfn=mapfn,
+            reducefn=reducefn,
+            collectfn=collectfn,
+            partitionfn=partitionfn,
+            sort=sort,
+            sort_values=False if sort_values is None else sort_values,
+        ),
         sink,
         make_engine(
             engine,
@@ -212,6 +226,8 @@ class Server:
         collectfn: ReduceFunction | None = None,
         *,
         partitionfn: PartitionFunction | None = None,
+        sort: bool = False,
+        sort_values: SortValues = None,
         split: int | None = None,
         partitions: int = limits.PARTITIONS,
         max_attempts: int | None = None,
@@ -225,6 +241,8 @@ class Server:
         self.reducefn = reducefn
         self.collectfn = collectfn
         self.partitionfn = partitionfn
+        self.sort = sort
+        self.sort_values = sort_values
         self.split = split
         self.partitions = partitions
         self.max_attempts = max_attempts
@@ -261,7 +279,14 @@ class Server:
         )
         run_job(
             self.datasource,
-            UserFunctions(self.mapfn, self.reducefn, self.collectfn, self.partitionfn),
+            UserFunctions(
+                mapfn=self.mapfn,
+                reducefn=self.reducefn,
+                collectfn=self.collectfn,
+                partitionfn=self.partitionfn,
+                sort=self.sort,
+                sort_values=False if self.sort_values is None else self.sort_values,
+            ),
             sink,
             engine,
             partitions=self.partitions,
@@ -304,6 +329,10 @@ def _checked_functions(functions: UserFunctions) -> UserFunctions:
         function = getattr(functions, name)
         if function is not None and not callable(function):
             raise InvalidJob(f"{name} must be a function, not {type(function).__name__}")
+    if not isinstance(functions.sort, bool):
+        raise InvalidJob(f"sort must be True or False, not {functions.sort!r}")
+    if not isinstance(functions.sort_values, bool) and not callable(functions.sort_values):
+        raise InvalidJob(f"sort_values must be True, False or a key function, not {functions.sort_values!r}")
     map_side(functions)  # raises for a combiner that cannot be one
     return functions
 

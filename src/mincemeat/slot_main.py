@@ -63,6 +63,8 @@ class Slot:
             self._store = JobStore(header["store"])
             sys.path.extend(entry for entry in header.get("path", ()) if entry not in sys.path)
             return None
+        if header["do"] == "sample":
+            return self._sampled(body)
         name = header["attempt"]
         gc.collect(0)
         gc.disable()  # millions of small objects are alive in a group buffer, and none of ours form cycles
@@ -99,6 +101,14 @@ class Slot:
         return attempts.run_reduce(
             functions, spans, partitions, store, attempt, memory_bytes=self._job["memory_bytes"]
         )._asdict()
+
+    def _sampled(self, payloads: bytes) -> bytes:
+        """The answer to a sample, and that this slot is ready, as one that was just started says."""
+        from mincemeat.sampling import answer_sample
+
+        answer = answer_sample(self._load, payloads, self._job["partitions"])
+        _flush_output()
+        return encode({"did": "sampled"}, answer) + encode({"did": "ready"})
 
     def _load(self) -> UserFunctions:
         if self._functions is None:

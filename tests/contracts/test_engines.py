@@ -21,11 +21,12 @@ from mincemeat import InvalidJob, JobFailed, limits
 from mincemeat.api import make_engine
 from mincemeat.attempt import run_map
 from mincemeat.engines.base import Engine
+from mincemeat.errors import InvalidEmission
 from mincemeat.model import AttemptId, Job, Pair, Phase, Snapshot, TaskId, UserFunctions
 from mincemeat.shuffle.partition import make_partitioner
 from mincemeat.shuffle.store import JobStore
 from mincemeat.sources.base import as_source
-from tests.kit import emissions, faulty
+from tests.kit import emissions, faulty, sorting
 from tests.kit.clusters import LOOPBACK, run_script
 from tests.kit.watching import RecordingSink, WatchedSource
 
@@ -74,12 +75,14 @@ def carry_out(
     observe: Observer | None = None,
     **options: Any,
 ) -> list[Pair]:
-    """The pairs that reach the sink, in their order. ``options`` are fields of Job."""
+    """The pairs that reach the sink, in their order. ``functions`` are those of UserFunctions in its order, or one
+    UserFunctions; ``options`` are fields of Job."""
+    given = functions[0] if functions and isinstance(functions[0], UserFunctions) else UserFunctions(*functions)
     sink = RecordingSink() if sink is None else sink
     source = as_source(datasource)
     try:
         with sink:
-            engine_called(name, split).run(Job("contract", UserFunctions(*functions), **options), source, sink, observe)
+            engine_called(name, split).run(Job("contract", given, **options), source, sink, observe)
     finally:
         source.close()
     return sink.pairs
@@ -251,6 +254,123 @@ def test_classes_of_the_script_may_be_keys_and_values_in_the_same_order_everywhe
     done = [run_script(SCRIPT.format(options=given), tmp_path) for given in options]
     assert [script.stderr for script in done] == ["", "", ""]
     assert len({script.stdout for script in done}) == 1
+
+
+# -- in order ----------------------------------------------------------------------------------------------------
+
+
+SORTED_JOBS = [
+    (engine, sort_values, partitions, memory_bytes)
+    for engine in ENGINES
+    for sort_values in (False, True, sorting.first_part)
+    for partitions in (1, 2, 64)
+    for memory_bytes in (3000, limits.MEMORY_BYTES)
+    if engine == "inline" or (partitions != 2 and (sort_values is not True or memory_bytes == 3000))
+]
+
+
+@pytest.mark.parametrize(("engine", "sort_values", "partitions", "memory_bytes"), SORTED_JOBS)
+def test_a_sorted_job_gives_its_keys_in_order(
+    engine: str, sort_values: Any, partitions: int, memory_bytes: int
+) -> None:
+    groups: dict[Any, list[Any]] = {}
+    for number in range(200):
+        for key, value in sorting.random_keys(number, None):
+            groups.setdefault(key, []).append(value)
+    if sort_values is not False:
+        for values in groups.values():
+            values.sort(key=None if sort_values is True else sort_values)
+    functions = UserFunctions(sorting.random_keys, sorting.as_list, sort=True, sort_values=sort_values)
+    options: dict[str, Any] = {"partitions": partitions, "memory_bytes": memory_bytes, "reduce_task_bytes": 500}
+    seen: list[Snapshot] = []
+    assert carry_out(engine, range(200), functions, observe=seen.append, **options) == sorted(groups.items())
+    # Keys are shared out between tasks, which only a sample can bring about.
+    assert seen[-1].reduce_total == 1 if engine == "inline" or partitions == 1 else seen[-1].reduce_total > 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_keys_of_a_class_of_ones_own_come_in_their_own_order(engine: str) -> None:
+    functions = UserFunctions(sorting.versions, sort=True)
+    results = carry_out(engine, range(101), functions, reduce_task_bytes=1)
+    assert [key.number for key, _ in results] == list(reversed(range(101)))
+    assert all(type(key) is sorting.Version for key, _ in results)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_partitionfn_and_sort_give_each_partition_in_order(engine: str) -> None:
+    data = {number: [(number * 7 % 20, (number,))] for number in range(20)}
+    functions = UserFunctions(emissions.emit, emissions.joined, None, emissions.parity, sort=True)
+    results = carry_out(engine, data, functions, partitions=2)
+    assert [key for key, _ in results] == [*range(0, 20, 2), *range(1, 20, 2)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_keys_without_an_order_between_them_are_named(engine: str) -> None:
+    with pytest.raises(
+        InvalidEmission, match=r"sort=True needs keys that can be compared .* \(mapfn gave the keys "
+    ) as it:
+        carry_out(engine, range(10), UserFunctions(sorting.mixed_keys, sort=True))
+    assert isinstance(it.value.__cause__, JobFailed)
+    assert it.value.__cause__.function == "mapfn"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_key_function_of_values_raises_is_raised(engine: str) -> None:
+    functions = UserFunctions(emissions.emit, sort_values=sorting.without_parity)
+    with pytest.raises(ZeroDivisionError) as caught:
+        carry_out(engine, {1: [("k", 1), ("k", 2)]}, functions)
+    assert isinstance(caught.value.__cause__, JobFailed)
+    assert (caught.value.__cause__.function, caught.value.__cause__.key) == ("sort_values", "'k'")
+
+
+@pytest.mark.parametrize("spoil", [sorting.crash_once, sorting.hang_once, sorting.raise_once])
+@pytest.mark.parametrize("engine", ["processes", "cluster"])
+def test_a_sample_that_fails_costs_the_job_nothing(
+    engine: str, spoil: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SAMPLE_SECONDS_MAX", 3.0)
+    source = [str(tmp_path)] * 50
+    results = carry_out(engine, source, UserFunctions(spoil, sort=True), max_attempts=1)
+    assert results == [(-number, [number]) for number in reversed(range(50))]
+
+
+def test_inline_calls_mapfn_once_for_each_record(tmp_path: Path) -> None:
+    source = [str(tmp_path)] * 5
+    results = carry_out("inline", source, UserFunctions(sorting.note_calls, sort=True))
+    assert results == [(-number, [number]) for number in reversed(range(5))]
+    assert [path.read_text("utf-8") for path in tmp_path.glob("*.calls")] == ["called\n"] * 5
+
+
+def test_classes_of_the_script_may_be_keys_of_a_sorted_job(tmp_path: Path) -> None:
+    script = """
+import dataclasses, mincemeat
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Point:
+    x: int
+
+def mapfn(key, number):
+    yield Point(number * 37 % 101), number
+
+for options in ({options}):
+    results = mincemeat.run(list(range(101)), mapfn, sum, sort=True, **options)
+    assert list(results) == [Point(x) for x in range(101)], results
+"""
+    network = f"engine='cluster', workers=2, password='changeme', host='{LOOPBACK}', port=0"
+    done = run_script(script.format(options=f"dict(engine='inline'), dict(workers=2), dict({network})"), tmp_path)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_server_sorts_too() -> None:
+    server = mincemeat.Server(range(9), sorting.versions, sort=True, sort_values=True, progress=False)
+    results = server.run_server(password="changeme", port=0, host=LOOPBACK, workers=1)
+    assert [key.number for key in results] == sorted((number * 37 % 101 for number in range(9)), reverse=True)
+
+
+@pytest.mark.parametrize("option", ["sort", "sort_values"])
+def test_an_order_that_cannot_be_meant_is_refused(option: str) -> None:
+    with pytest.raises(InvalidJob, match=f"{option} must be True"):
+        mincemeat.run({1: 1}, **{option: "descending"})  # type: ignore[arg-type]
 
 
 # -- failures ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ FLOORS: list[set[str]] = [
     {"scratch"},
     {"scheduler", "wire"},
     {"shuffle", "sources", "sinks", "usercode"},
-    {"attempt"},
+    {"attempt", "sampling"},
     {"slot_channel"},
     {"slots"},
     {"slot_main", "cluster"},

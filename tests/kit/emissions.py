@@ -57,6 +57,10 @@ def itself(key: int) -> int:
     return key
 
 
+def parity(key: int) -> int:
+    return key % 2
+
+
 def random_pair(chance: random.Random) -> tuple[Any, tuple[Any, ...]]:
     return _random_key(chance), (_random_value(chance),)
 

@@ -27,6 +27,7 @@ from mincemeat.engines.base import OBSERVE_SECONDS, Engine, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.engines.processes import available_cores
+from mincemeat.engines.sampling import with_splitters_by_own_slot
 from mincemeat.errors import JobFailed, MincemeatError, UserCodeError
 from mincemeat.model import Job, MapReport
 from mincemeat.scheduler import events
@@ -78,6 +79,7 @@ class ClusterEngine(Engine):
         self._on_listening = on_listening
 
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
+        job = with_splitters_by_own_slot(job, source)
         code = usercode.pack(job.functions)
         with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
             scratch = Path(cleanup.enter_context(ScratchDirectory()))

@@ -17,6 +17,7 @@ from mincemeat import usercode
 from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
+from mincemeat.engines.sampling import with_splitters
 from mincemeat.errors import UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase
 from mincemeat.scheduler import events, instructions
@@ -50,6 +51,7 @@ def carry_out(
     with ScratchDirectory() as scratch:
         sweep_soon()
         try:
+            job, first = with_splitters(job, source, first)
             run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
             try:
                 run.add_slot(first)
