@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import sys
 import time
 from collections import deque
@@ -23,9 +24,10 @@ from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Pha
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scratch import ScratchDirectory, sweep_soon
-from mincemeat.shuffle.store import JobStore
+from mincemeat.shuffle.store import JobStore, make_directory, writing_file
 from mincemeat.slot_channel import Decoder, Header, crash_failure, map_message, read_failure, timeout_failure
 from mincemeat.slots import SlotProcess
+from mincemeat.sources.base import SplitUnreadable
 
 if TYPE_CHECKING:
     from mincemeat.sinks.base import Sink
@@ -70,6 +72,8 @@ class _Slot:
         self.has_job = False
         self.attempt: AttemptId | None = None
         self.deadline: float | None = None
+        # Where the attempt's splits lie with their data inside, if the slot had to be given that.
+        self.data: str | None = None
 
 
 class _LocalRun:
@@ -80,6 +84,7 @@ class _LocalRun:
         self._ledger = ledger
         self._source = source
         self._slots_max = slots
+        self._scratch = scratch
         self._store = JobStore(os.path.join(scratch, "blocks"))
         self._machine = Machine(
             partitions=job.partitions, max_attempts=job.max_attempts, reduce_task_bytes=job.reduce_task_bytes
@@ -187,8 +192,7 @@ class _LocalRun:
     def _start(self, slot: _Slot, instruction: instructions.StartAttempt) -> None:
         attempt = slot.attempt = instruction.attempt
         self._give_job(slot)
-        if self._job.task_timeout_seconds is not None:
-            slot.deadline = time.monotonic() + self._job.task_timeout_seconds * instruction.splits
+        self._set_deadline(slot, instruction.splits)
         if attempt.task.phase is Phase.MAP:
             splits = range(attempt.task.index, attempt.task.index + instruction.splits)
             slot.process.send(*map_message(attempt, [self._source.payload(index) for index in splits]))
@@ -208,6 +212,27 @@ class _LocalRun:
                 ],
             }
         )
+
+    def _set_deadline(self, slot: _Slot, splits: int) -> None:
+        if self._job.task_timeout_seconds is not None:
+            slot.deadline = time.monotonic() + self._job.task_timeout_seconds * splits
+
+    def _start_with_data(self, slot: _Slot, attempt: AttemptId) -> None:
+        """Give the slot the splits that it cannot read: only this process sees such files (fsspec's memory://, say).
+
+        Raises: SplitUnreadable if this process cannot read them either; SpillSpaceExhausted.
+        """
+        splits = self._machine.splits_of(attempt)
+        slot.attempt = attempt
+        slot.data = os.path.join(self._scratch, f"{attempt}.splits")
+        make_directory(slot.data)
+        paths = [os.path.join(slot.data, str(index)) for index in splits]
+        for index, path in zip(splits, paths, strict=True):
+            with writing_file(path) as file:
+                for chunk in self._source.data_chunks(index):
+                    file.write(chunk)
+        self._set_deadline(slot, len(splits))
+        slot.process.send({"do": "map", "attempt": str(attempt), "data": paths})
 
     def _give_job(self, slot: _Slot) -> None:
         if slot.has_job:
@@ -235,12 +260,14 @@ class _LocalRun:
         for slot in self._slots:
             if slot.attempt == attempt:
                 self._end(slot)
+                self._store.drop(attempt)
                 return
 
     def _end(self, slot: _Slot) -> None:
         self._selector.unregister(slot.process.channel)
         self._slots.remove(slot)
         slot.process.kill()
+        _drop_data(slot)
 
     def _read(self, slot: _Slot) -> None:
         if slot not in self._slots:
@@ -266,11 +293,19 @@ class _LocalRun:
             return
         attempt = AttemptId.parse(header["attempt"])
         slot.attempt = slot.deadline = None
+        had_data = slot.data is not None
+        _drop_data(slot)
         match header["did"]:
             case "done":
                 self._handle(self._committed(attempt, header["report"]))
             case "failed":
                 self._handle(events.AttemptFailed(_WORKER, attempt, read_failure(header, body)))
+            case "unreadable" if not had_data:
+                try:
+                    self._start_with_data(slot, attempt)
+                except SplitUnreadable as error:  # no other attempt will fare better
+                    failure = Failure(FailureKind.SYSTEM, str(error), function="datasource")
+                    self._handle(events.SourceFailed(failure))
             case "unreadable":
                 failure = Failure(kind=FailureKind.SYSTEM, message=header["message"])
                 self._handle(events.AttemptFailed(_WORKER, attempt, failure))
@@ -300,3 +335,9 @@ class _LocalRun:
             moments.append(self._starved_since + _STARVED_SECONDS)
         # At most an hour, because select() cannot count the milliseconds of a month.
         return max(0.0, min(min(moments) - now, 3600.0)) if moments else None
+
+
+def _drop_data(slot: _Slot) -> None:
+    if slot.data is not None:
+        shutil.rmtree(slot.data, ignore_errors=True)
+        slot.data = None
