@@ -55,7 +55,13 @@ class InvalidEmission(MincemeatError, TypeError):
 
 
 class AuthenticationError(MincemeatError):
-    """The other end did not prove knowledge of the password, or presented another certificate than the pinned one."""
+    """The other end did not prove knowledge of the password, or presented another certificate than the pinned one.
+
+    Attributes: ``is_certain``, False where the other end closed the connection instead of saying that it refuses: it
+    may just as well have been too busy, and a further attempt is worth making.
+    """
+
+    is_certain: bool = True
 
 
 class ProtocolError(MincemeatError):

@@ -89,9 +89,9 @@ class Stage:
         return self.send(AttemptDone(worker, attempt(name), sizes))
 
     def fail(
-        self, worker: str, name: str, kind: FailureKind = FailureKind.USER, message: str = "no"
+        self, worker: str, name: str, kind: FailureKind = FailureKind.USER, message: str = "no", **facts: Any
     ) -> list[Instruction]:
-        return self.send(AttemptFailed(worker, attempt(name), failure(kind, message)))
+        return self.send(AttemptFailed(worker, attempt(name), failure(kind, message)._replace(**facts)))
 
     def lose(self, worker: str, name: str) -> list[Instruction]:
         return self.send(AttemptLost(worker, attempt(name), "the slot was taken away"))

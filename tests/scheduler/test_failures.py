@@ -26,6 +26,52 @@ def test_job_fails_after_max_attempts_with_the_last_failure(stage: Stage) -> Non
     assert stage.state is JobState.FAILED
 
 
+def test_damaged_input_is_looked_at_once_more_elsewhere(stage: Stage) -> None:
+    """A torn archive was read four times over."""
+    stage.join("a", "b", "c")
+    stage.split(3)
+    stage.exhaust()
+    stage.done("b", "m-00001.0")
+    stage.done("c", "m-00002.0")
+    [(worker, name)] = starts(stage.fail("a", "m-00000.0", function="datasource", exception_type="BadGzipFile"))
+    assert worker != "a"
+    end = verdict(stage.fail(worker, name, function="datasource", exception_type="BadGzipFile"))
+    assert (end.task, end.attempts) == (TaskId(Phase.MAP, 0), 2)
+
+
+def test_a_machine_that_reads_its_disk_wrongly_costs_one_attempt_of_each_task(stage: Stage) -> None:
+    stage.join("a", "b")
+    stage.split(2)
+    stage.exhaust()
+    stage.fail("a", "m-00000.0", function="datasource", exception_type="error")
+    stage.done("b", "m-00001.0")
+    assert ("b", "m-00000.1") in stage.running()
+    stage.done("b", "m-00000.1")
+    assert stage.state is JobState.REDUCE
+
+
+@pytest.mark.parametrize(
+    ("function", "exception_type"),
+    [("datasource", "ModuleNotFoundError"), ("datasource", "MemoryError"), ("mapfn", "BadGzipFile")],
+)
+def test_what_another_machine_may_have_or_know_gets_all_its_attempts(
+    function: str, exception_type: str, stage: Stage
+) -> None:
+    stage.join("a")
+    stage.split()
+    for number in range(3):
+        said = stage.fail("a", f"m-00000.{number}", function=function, exception_type=exception_type)
+        assert starts(said) == [("a", f"m-00000.{number + 1}")]
+
+
+def test_input_that_is_damaged_after_another_failure_is_looked_at_twice_all_the_same(stage: Stage) -> None:
+    stage.join("a")
+    stage.split()
+    stage.fail("a", "m-00000.0", FailureKind.CRASH)
+    assert starts(stage.fail("a", "m-00000.1", function="datasource", exception_type="EOFError"))
+    verdict(stage.fail("a", "m-00000.2", function="datasource", exception_type="EOFError"))
+
+
 def test_reduce_task_fails_the_job_likewise() -> None:
     stage = Stage(max_attempts=2)
     stage.reduce_phase()

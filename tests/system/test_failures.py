@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import socket
@@ -104,6 +105,19 @@ def test_a_raising_datasource_ends_the_job_with_its_exception(engine: str, where
     story = story_of(caught.value)
     assert story.function == "datasource"
     assert ("2" in story.key) == (where == "getitem")
+
+
+def test_a_damaged_archive_is_read_twice_and_named(tmp_path: Path) -> None:
+    """It was read four times, which for a large one takes as long as the job."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(os.urandom(1000)))
+    torn = tmp_path / "b.gz"
+    torn.write_bytes(torn.read_bytes()[:500])
+    with pytest.raises(InvalidJob, match="b.gz.* cannot be decompressed") as caught:
+        mincemeat.run(mincemeat.files(tmp_path), faulty.number, faulty.total, workers=2, progress=False)
+    story = str(story_of(caught.value))
+    assert "failed 2 times" in story
+    assert str(torn) in story
 
 
 def test_a_transient_exception_costs_one_attempt(tmp_path: Path) -> None:

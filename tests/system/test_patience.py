@@ -13,7 +13,7 @@ import mincemeat
 from mincemeat import limits
 from mincemeat.cluster import fetching, local, worker
 from mincemeat.cluster.coordinator import Coordinator
-from mincemeat.errors import ConnectionFailed, InvalidJob, JobFailed, ServerBusy
+from mincemeat.errors import AuthenticationError, ConnectionFailed, InvalidJob, JobFailed, ServerBusy
 from tests.kit import jobs
 from tests.kit.clusters import LOOPBACK, ClientThread, run_server
 from tests.kit.gates import wait_until
@@ -159,6 +159,24 @@ def test_a_worker_stopped_before_it_began_does_not_begin() -> None:
     serving = worker._Worker(LOOPBACK, 1, b"pw", 1, float("inf"), True, print)
     serving.stop()
     asyncio.run(serving.serve())
+
+
+@pytest.mark.parametrize(("is_certain", "times"), [(True, 1), (False, limits.PASSWORD_REFUSALS_MAX)])
+def test_a_refused_password_is_not_tried_again_and_a_broken_off_proof_is(
+    is_certain: bool, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled: list[int] = []
+
+    async def refuse(host: str, port: int, **_: object) -> None:
+        dialled.append(port)
+        raise AuthenticationError("the server refused the password", is_certain=is_certain)
+
+    monkeypatch.setattr(limits, "RETRY_SECONDS_MAX", 0.001)
+    monkeypatch.setattr(limits, "RETRY_SECONDS_MIN", 0.001)
+    monkeypatch.setattr(worker, "dial", refuse)
+    with pytest.raises(AuthenticationError):
+        worker.serve(LOOPBACK, 1, b"pw", forever=True)
+    assert dialled == [1] * times
 
 
 def test_a_server_that_is_always_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def _tell(where: str, error: BaseException, timeout: float, *, is_connected: boo
     if isinstance(error, LocalProtocolError):
         return None
     if isinstance(error, MincemeatError):
-        return type(error)(f"{where}: {error}")
+        return type(error)(f"{where}: {error}", **vars(error))
     if isinstance(error, TimeoutError) and error.errno is None:  # ours; the system's own has a number
         verb = "accepted the connection but did not finish the handshake" if is_connected else "did not answer"
         return ConnectionFailed(f"{where} {verb} within {timeout:g} seconds")

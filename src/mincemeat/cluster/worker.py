@@ -123,9 +123,10 @@ class _Worker:
         while True:
             try:
                 return await dial(self._host, self._port, role=Role.WORKER, secret=self._secret)
-            except AuthenticationError:
+            except AuthenticationError as error:
                 refusals += 1
-                if refusals >= limits.PASSWORD_REFUSALS_MAX:
+                # To try a refused password again would only spend the guesses of everybody at this address.
+                if error.is_certain or refusals >= limits.PASSWORD_REFUSALS_MAX:
                     raise
             except (ConnectionFailed, ServerBusy) as error:
                 least = limits.BUSY_SECONDS if isinstance(error, ServerBusy) else 0.0

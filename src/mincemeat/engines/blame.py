@@ -99,7 +99,9 @@ def _tell(
     if counts is not None:
         known = "" if counts.input_exhausted else " known so far"
         stop += f"; {counts.map_committed} of {counts.map_total} map tasks{known} were committed"
-    text = f".{stop}.\n\nTraceback on the worker:\n{failure.traceback}" if failure.traceback else f".{stop}."
+    # Without a frame of the user's own (a pair that is no pair) it would only say the message a second time.
+    has_frames = '  File "' in failure.traceback
+    text = f".{stop}.\n\nTraceback on the worker:\n{failure.traceback}" if has_frames else f".{stop}."
     if task is None:
         return f"the job failed:{happened}{text}"
     times = "once" if attempts == 1 else f"{attempts} times"

@@ -86,6 +86,8 @@ class Ledger:
         self.input_exhausted = False
         self.splits_outstanding = 0
         self.failed_attempts = 0
+        # Tasks whose input was found damaged once.
+        self.damaged: set[TaskRecord] = set()
         # Sizes over all map tasks, and what each reduce task reduces: the plan, made once.
         self.partition_bytes = [0] * partitions
         self.plan: list[range] = []

@@ -318,9 +318,13 @@ class Machine:
         if attempt.others:
             return  # nobody knows which of them it was
         task.failures += 1
-        if task.failures >= self.max_attempts:
+        is_damaged = policy.is_of_the_data(failure)
+        if task.failures >= self.max_attempts or (is_damaged and task in ledger.damaged):
             self._fail_job(failure, attempt)
-        elif policy.counts_against_worker(failure.kind, failed_elsewhere=failed_elsewhere):
+            return
+        if is_damaged:
+            ledger.damaged.add(task)
+        if policy.counts_against_worker(failure.kind, failed_elsewhere=failed_elsewhere):
             self._hold_against(worker, task)
 
     def _attempt_lost(self, event: events.AttemptLost) -> None:

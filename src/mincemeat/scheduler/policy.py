@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mincemeat import limits
-from mincemeat.model import AttemptId, FailureKind
+from mincemeat.model import AttemptId, Failure, FailureKind
 
 
 def coalesce(partition_bytes: Sequence[int], reduce_task_bytes: int, slots: int) -> list[range]:
@@ -61,6 +61,19 @@ def counts_against_worker(kind: FailureKind, *, failed_elsewhere: bool) -> bool:
     if kind is FailureKind.SYSTEM:
         return True
     return kind in (FailureKind.CRASH, FailureKind.TIMEOUT) and not failed_elsewhere
+
+
+def is_of_the_data(failure: Failure) -> bool:
+    """Whether a record cannot be read because the input itself is damaged, which hardly another attempt will cure.
+
+    One more, elsewhere if there is anybody else, tells a damaged file from a machine whose disk reads it wrongly. What
+    one machine may have and the next may not (modules that pickled records need, memory) is another matter.
+    """
+    return (
+        failure.kind is FailureKind.USER
+        and failure.function == "datasource"
+        and failure.exception_type not in ("ModuleNotFoundError", "ImportError", "AttributeError", "MemoryError")
+    )
 
 
 def should_exclude(*, failed_tasks: int, code_missing: bool, other_workers: int) -> bool:

@@ -34,6 +34,7 @@ from mincemeat.errors import (
     AuthenticationError,
     ConnectionFailed,
     LocalProtocolError,
+    MincemeatError,
     RemoteProtocolError,
     ServerBusy,
 )
@@ -187,10 +188,10 @@ class _Machine(Generic[_State]):
             raise LocalProtocolError(f"the handshake cannot go from {self._state} to {to}")
         self._state = to
 
-    def _fail(self, message: str, error: type[Exception] = RemoteProtocolError) -> NoReturn:
+    def _fail(self, message: str, error: type[MincemeatError] = RemoteProtocolError, **facts: object) -> NoReturn:
         self._move(self._failed)
         self._buffer.clear()
-        raise error(message)
+        raise error(message, **facts)
 
     def _check_head(self, peer: str) -> None:
         """Refuse a stranger by the first byte that differs, without waiting for a whole frame that may never come."""
@@ -265,7 +266,8 @@ class ClientHandshake(_Machine[ClientState]):
     def receive_eof(self) -> NoReturn:
         """The server closed the connection. Raises: what that means at this point."""
         if self._state is ClientState.VERDICT:
-            self._fail(_explain_refusal(self._role), AuthenticationError)
+            # Where many push for few places, an honest peer may lose its own before it has its answer.
+            self._fail(_explain_refusal(self._role), AuthenticationError, is_certain=False)
         self._fail("the server closed the connection before the password was tried: it is busy", ServerBusy)
 
     def _on_greeting(self, frame: bytes) -> Step:
