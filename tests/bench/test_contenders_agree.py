@@ -33,7 +33,7 @@ def origin(tmp_path: Path) -> data.Origin:
         ("W1", 5_000, "mincemeat,pool,pool-counter,serial"),
         ("W2", 150, "mincemeat,pool,serial"),
         ("W3", 30, "mincemeat,mincemeat-split1,pool"),
-        ("W4", 500, "pool,serial"),
+        ("W4", 500, "mincemeat,pool,serial"),
         ("W5", 4, "mincemeat,pool,serial"),
     ],
 )

@@ -1,0 +1,25 @@
+"""Sort with mincemeat: lines are keys, sort=True; slots of this machine, or with CLUSTER=1 two workers over TLS."""
+
+import os
+import sys
+from typing import Any
+
+import mincemeat
+
+
+def lines(_where: tuple[str, int], text: str) -> mincemeat.Pairs:
+    keys = text.removesuffix("\n").split("\n")
+    return mincemeat.Pairs(keys, [None] * len(keys))
+
+
+if __name__ == "__main__":
+    path, output, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    where: dict[str, Any] = {}
+    if os.environ.get("CLUSTER"):
+        where = {"engine": "cluster", "host": "127.0.0.1", "port": 0, "password": "loopback"}
+    # Bytes that are no UTF-8 come through as they are, and the order of UTF-8 is that of its bytes.
+    source = mincemeat.text(path, errors="surrogateescape")
+    found = mincemeat.run(source, lines, sort=True, workers=workers, progress=False, **where)
+    with open(output, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        for line, copies in found.items():
+            file.write(f"{line}\n" * len(copies))
