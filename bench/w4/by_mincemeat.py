@@ -2,14 +2,15 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import mincemeat
 
 
-def lines(_where: tuple[str, int], text: str) -> mincemeat.Pairs:
+def lines(_where: tuple[str, int], text: str) -> Iterator[Any]:
     keys = text.removesuffix("\n").split("\n")
-    return mincemeat.Pairs(keys, [None] * len(keys))
+    yield mincemeat.Pairs(keys, [None] * len(keys))
 
 
 if __name__ == "__main__":
