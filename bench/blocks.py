@@ -8,6 +8,10 @@
 For each: bytes a pair, CPU nanoseconds a pair to encode and to decode, and both together beside pickle's in the same
 round (median of the rounds, codecs in turn).
 
+Deflated: how small a pickled payload becomes, and the break-even: the rate at which sending and receiving the bytes
+that are saved would take as long as deflating and inflating. Slower than that for each slot, it pays. Beside it what
+this machine does: bytes through a TCP connection on loopback, and written to and read from a file in its cache.
+
 Run: PYTHONPATH=src python bench/blocks.py [--rounds 15]
 """
 
@@ -21,9 +25,13 @@ import pickle
 import platform
 import random
 import re
+import socket
 import statistics
 import sysconfig
+import tempfile
+import threading
 import time
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +70,56 @@ def make_blocks() -> dict[str, Columns]:
         "lines": Columns(printable(10), printable(90), True),
         "floats": Columns(words, [chance.random() for _ in words], True),
     }
+
+
+def loopback_rate(size: int) -> float:
+    """MB a second of CPU and waiting through a TCP connection of this machine, without TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        sender = threading.Thread(target=_send, args=(listening, bytes(size)))
+        sender.start()
+        with socket.create_connection(listening.getsockname()) as connection:
+            started = time.perf_counter()
+            while connection.recv(2**18):
+                pass
+            seconds = time.perf_counter() - started
+        sender.join()
+    return size / seconds / 1e6
+
+
+def _send(listening: socket.socket, data: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.sendall(data)
+
+
+def file_rate(size: int) -> float:
+    """MB a second written to a file and read again, from the system's cache."""
+    data = bytes(size)
+    with tempfile.TemporaryFile() as file:
+        started = time.perf_counter()
+        file.write(data)
+        file.seek(0)
+        file.read()
+        return size / (time.perf_counter() - started) / 1e6
+
+
+def report_deflating(kind: str, columns: Columns, rounds: int) -> None:
+    data = pickle.dumps((columns.keys, columns.values), protocol=5)
+    for level in (1, 6):
+        deflating, inflating = [], []
+        for _ in range(rounds):
+            started = time.process_time()
+            deflated = zlib.compress(data, level)
+            between = time.process_time()
+            zlib.decompress(deflated)
+            inflating.append(time.process_time() - between)
+            deflating.append(between - started)
+        down, up = statistics.median(deflating), statistics.median(inflating)
+        print(
+            f"  deflated at level {level}: {len(deflated) / len(data):.2f} of the size,"
+            f" {len(data) / down / 1e6:.0f} MB/s, inflated {len(data) / up / 1e6:.0f} MB/s;"
+            f" break-even {(len(data) - len(deflated)) / (down + up) / 1e6:.0f} MB/s"
+        )
 
 
 Coder = tuple[Callable[[Columns], bytes], Callable[[bytes, Columns], Any]]
@@ -109,6 +167,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.machine()}; {options}")
+    print(f"loopback {loopback_rate(2**28):.0f} MB/s, file {file_rate(2**28):.0f} MB/s")
     gc.disable()
     blocks = {kind: copied(made) for kind, made in make_blocks().items()}
     for kind, columns in blocks.items():
@@ -134,6 +193,7 @@ def main() -> None:
                 f" {statistics.median(encoding[name]) / columns.pairs * 1e9:6.0f} ns"
                 f" {statistics.median(decoding[name]) / columns.pairs * 1e9:6.0f} ns   {ratio:.2f} x pickle"
             )
+        report_deflating(kind, columns, options.rounds)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from mincemeat.shuffle.block import (
     iter_blocks,
     read_index,
 )
+from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
 from mincemeat.shuffle.grouping import read_groups
 from mincemeat.shuffle.recognise import reduce_side
@@ -133,6 +134,7 @@ class _Results:
         self.room = limits.RESULTS_PER_FIRST_BLOCK
         self._writer = writer
         self._stays_here = stays_here
+        self._deflating = Deflating(stays_here=stays_here)
         self._block_bytes = min(limits.RESULT_BLOCK_BYTES, memory_bytes * limits.BATCH_BUDGET_SHARE)
 
     def write(self, partition: int) -> None:
@@ -143,7 +145,7 @@ class _Results:
         payload = encode_or_blame(
             self.keys, self.results, single=True, function="reducefn", stays_here=self._stays_here
         )
-        self._writer.append(partition, payload, keys=count, pairs=count, single=True)
+        self._writer.append(partition, self._deflating.packed(payload), keys=count, pairs=count, single=True)
         self.keys.clear()
         self.results.clear()
         affordable = int(self._block_bytes * count / len(payload.data))

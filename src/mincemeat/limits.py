@@ -95,6 +95,18 @@ REGROUP_SAMPLED_KEYS: Final = 64
 STORED_BLOCK_BYTES: Final = 256 * 2**10
 STORED_BLOCKS_MIN: Final = 16
 
+# Blocks that may cross a network are deflated at zlib's level 1 (6 saves a tenth more for four times the time) while it
+# makes them this small: a slot then deflates and its reader inflates as fast as both could send and receive with a
+# fifth of a gigabit link. With more slots to a link, or a slower one, it pays. measured: bench/blocks.py.
+DEFLATE_LEVEL: Final = 1
+DEFLATE_RATIO_MAX: Final = 0.5
+# Less than a few packets does not get there sooner, and what it shrinks by says little.
+DEFLATE_BYTES_MIN: Final = 4 * 2**10
+# So much of an attempt's first block is tried first: a millisecond, where a large block in vain would be a second.
+DEFLATE_TRIED_BYTES: Final = 64 * 2**10
+# What a peer's block may inflate to; a larger one is written as it is. A quarter of the usual budget of a slot.
+INFLATED_BYTES_MAX: Final = 64 * 2**20
+
 # -- splits ----------------------------------------------------------------------------------------------
 
 # Long enough that a round trip (~1 ms) does not matter, short enough that ten slots finish together.

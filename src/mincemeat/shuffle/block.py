@@ -18,11 +18,13 @@ import marshal
 import os
 import pickle
 import struct
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from itertools import chain
 from typing import Any, BinaryIO, Final, NamedTuple
 from zlib import crc32
 
+from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, InvalidEmission
 from mincemeat.model import Key, Span, Value
 
@@ -47,6 +49,10 @@ PICKLE_PROTOCOL: Final = 5
 MARSHAL_VERSION: Final = 4
 # Every key has exactly one value, and the second column holds the values themselves instead of lists of them.
 FLAG_SINGLE: Final = 0x01
+# The payload is how long it is when inflated, then a zlib stream (RFC 1950) of what the codec made.
+FLAG_DEFLATED: Final = 0x02
+FLAGS_KNOWN: Final = FLAG_SINGLE | FLAG_DEFLATED
+INFLATED_LENGTH: Final = struct.Struct("<Q")
 
 # -- end of the frozen part ------------------------------------------------------------------------------
 
@@ -88,17 +94,19 @@ class Block(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """Columns as bytes, and by which codec."""
+    """Columns as bytes, by which codec, and the flags of a block that say what else was done to them."""
 
     data: bytes
     codec: int
+    flags: int = 0
 
 
 def encode_columns(keys: list[Key], values: list[Any], *, single: bool = False, stays_here: bool = False) -> Payload:
     """The payload of a block. ``values`` holds one value per key if ``single``, else a list of values per key.
 
     ``stays_here``: whoever reads it says so, too. Then plain data (str, bytes, numbers, None, and tuples and lists of
-    these) is marshalled, which with reading takes about 0.7 of the time (bench/blocks.py). Raises whatever pickling a key or value raises.
+    these) is marshalled, which with reading takes about 0.7 of the time (bench/blocks.py).
+    Raises whatever pickling a key or value raises.
     """
     if stays_here and _are_plain(keys) and _are_plain(values if single else list(chain.from_iterable(values))):
         try:
@@ -144,7 +152,7 @@ class BlockWriter:
 
     def append(self, partition: int, payload: Payload, *, keys: int, pairs: int, single: bool) -> None:
         """One block: ``payload`` is what ``encode_columns`` gave for ``keys`` keys that have ``pairs`` values."""
-        flags = FLAG_SINGLE if single else 0
+        flags = payload.flags | (FLAG_SINGLE if single else 0)
         facts = (BLOCK_MAGIC, partition, payload.codec, flags, 0, pairs, keys, len(payload.data))
         self._file.write(BLOCK_HEADER.pack(*facts, _block_crc(BLOCK_HEADER.pack(*facts, 0), payload.data)))
         self._file.write(payload.data)
@@ -255,8 +263,8 @@ def _read_block(file: BinaryIO, path: str, offset: int, end: int, size: int) -> 
     if codec not in CODEC_NAMES:  # after the checksum: this is a newer writer, not an accident
         known = ", ".join(f"{number} ({name})" for number, name in CODEC_NAMES.items())
         raise _corrupt(path, offset, f"unknown codec {codec}", known, codec)
-    if flags & ~FLAG_SINGLE or reserved:
-        raise _corrupt(path, offset, "unknown flags", _hex(FLAG_SINGLE), _hex(flags | reserved << 8))
+    if flags & ~FLAGS_KNOWN or reserved:
+        raise _corrupt(path, offset, "unknown flags", _hex(FLAGS_KNOWN), _hex(flags | reserved << 8))
     return Block(partition, codec, flags, pairs, keys, payload, path, offset), start + length
 
 
@@ -267,10 +275,13 @@ def decode_columns(
 
     ``loads`` reads what was pickled. ``stays_here`` permits what was marshalled: only for blocks that this build of
     Python wrote on this machine for this job.
+    Memory: a deflated payload is inflated to ``limits.INFLATED_BYTES_MAX`` at most.
     Raises: BlockCorrupt if the payload is not two columns of the announced sizes, or marshalled without permission;
     InvalidEmission if one of the user's own classes cannot be unpickled here (the bytes are as they were written, so
     another attempt would not help).
     """
+    if block.flags & FLAG_DEFLATED:
+        block = block._replace(payload=_inflated(block))
     columns = _unmarshalled(block, stays_here) if block.codec == CODEC_MARSHAL else _unpickled(block, loads)
     expected = f"{block.keys} keys with {block.pairs} values"
     if not (type(columns) is tuple and len(columns) == 2 and all(type(column) is list for column in columns)):
@@ -284,6 +295,23 @@ def decode_columns(
         found = f"{len(keys)} keys with {pairs} values"
         raise _corrupt(block.path, block.offset, "payload does not match its header", expected, found)
     return keys, values
+
+
+def _inflated(block: Block) -> bytes:
+    # Threat: a few bytes of a peer that inflate until memory runs out. Test: test_bomb_is_refused_before_it_goes_off.
+    payload, most = block.payload, limits.INFLATED_BYTES_MAX
+    announced = INFLATED_LENGTH.unpack_from(payload)[0] if len(payload) >= INFLATED_LENGTH.size else -1
+    if not 0 < announced <= most:
+        raise _corrupt(block.path, block.offset, "bad inflated length", f"1 to {most} bytes", announced)
+    inflating = zlib.decompressobj()
+    try:
+        data = inflating.decompress(memoryview(payload)[INFLATED_LENGTH.size :], announced)
+    except zlib.error as error:
+        raise _corrupt(block.path, block.offset, "payload cannot be inflated", f"{announced} bytes", error) from error
+    # All bytes may be out before the end of the stream, with its checksum, was seen.
+    if len(data) < announced or inflating.decompress(inflating.unconsumed_tail, 1) or not inflating.eof:
+        raise _corrupt(block.path, block.offset, "payload does not inflate to its length", announced, len(data))
+    return data
 
 
 def _unpickled(block: Block, loads: Loads) -> Any:
