@@ -166,7 +166,7 @@ def _reduce_groups(
                 raise
             except BaseException as error:  # sys.exit() is a failure of the attempt like any other
                 raise user_code_error("reducefn", key, error) from error
-        if isinstance(result, StoredValues):  # as a result it is a list, and so has to fit into memory once
+        if type(result) is StoredValues:  # as a result it is a list, which has to fit; isinstance asks an ABC, slowly
             result = list(result)
         keys.append(key)
         results.append(result)
