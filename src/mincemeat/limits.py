@@ -203,7 +203,8 @@ CLIENT_HELLO_BYTES_MAX: Final = 16 * 2**10
 GUESS_BURST: Final = 10
 GUESS_REFILL_PER_SECOND: Final = 0.2
 GUESS_ADDRESSES_MAX: Final = 4096
-# A worker whose password is refused this often exits: somebody mistyped it, and trying on would look like an attack.
+# A worker whose password is refused exits at once: somebody mistyped it, and trying on would look like an attack. A
+# connection that is closed instead of an answer may be the crowd at the door: so often means a refusal.
 PASSWORD_REFUSALS_MAX: Final = 5
 
 # -- worker ----------------------------------------------------------------------------------------------

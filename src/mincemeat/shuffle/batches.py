@@ -6,6 +6,7 @@ imported for it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
@@ -47,7 +48,9 @@ def _column(name: str, column: Any) -> list[Any]:
         return column
     if not isinstance(column, _NO_COLUMNS):
         convert = next((getattr(column, method) for method in _TO_LIST if hasattr(column, method)), None)
-        elements = list(column) if convert is None and hasattr(column, "__iter__") else convert and convert()
+        if convert is None and hasattr(column, "__iter__") and not hasattr(column, "columns"):  # not a table's names
+            convert = functools.partial(list, column)
+        elements = convert and convert()
         if isinstance(elements, list):
             return elements
     raise InvalidEmission(f"mincemeat.Pairs needs a list or array of {name} (got {type(column).__name__})")
