@@ -64,7 +64,8 @@ def test_budget_is_overshot_by_an_eighth_at_most(value_bytes: int) -> None:
         for n in range(4 * budget // value_bytes // 4):
             yield key * 1_000_000 + n, bytes(value_bytes)
 
-    spilled = Spilled(UserFunctions(mapfn=mapfn), partitions=1, memory_bytes=budget)
+    # stays_here: what is written is as long as what was held, and not deflated.
+    spilled = Spilled(UserFunctions(mapfn=mapfn, stays_here=True), partitions=1, memory_bytes=budget)
     spilled.run((key, None) for key in range(4))
     assert spilled.buffer.spills >= 3
     largest = max(entry.length for entry in spilled.writer.entries)
