@@ -78,6 +78,11 @@ RESULTS_PER_BLOCK: Final = 2048
 RESULT_BLOCK_BYTES: Final = 4 * 2**20
 RESULTS_PER_FIRST_BLOCK: Final = 256
 
+# A sorted buffer is cut into ranges; one that holds more than this share of its keys is twice what it should be with
+# the default number of partitions, and is written in several blocks, unless they would be tiny.
+STRETCHES: Final = 32
+STRETCH_KEYS_LEAST: Final = 1024
+
 # The reduce side weighs one pair in so many, at half a microsecond each: a few nanoseconds a pair.
 GROUPED_PAIRS_PER_SAMPLE: Final = 128
 # A partition that does not fit into memory is dealt out into at most this many parts at a time: the blocks of a
