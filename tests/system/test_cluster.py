@@ -28,6 +28,12 @@ FREE = 4  # the records before it do not wait for the gate
 OURS = ".".join(platform.python_version_tuple()[:2])
 
 
+@pytest.fixture(autouse=True)
+def _one_split_per_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests hold single records back, and watch where each of them goes."""
+    monkeypatch.setattr(limits, "SPLITS_PER_ATTEMPT_MAX", 1)
+
+
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are told these by the server, so they hold in their processes, too."""

@@ -35,6 +35,11 @@ def overheard(monkeypatch: pytest.MonkeyPatch) -> Overheard:
     return heard
 
 
+@pytest.fixture
+def one_split_per_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SPLITS_PER_ATTEMPT_MAX", 1)
+
+
 # -- sizes -------------------------------------------------------------------------------------------------
 
 
@@ -47,6 +52,7 @@ def joined(key: int, values: list[bytes]) -> bytes:
     return b"".join(values)
 
 
+@pytest.mark.usefixtures("one_split_per_attempt")
 def test_splits_blocks_and_results_larger_than_a_frame_arrive_whole(overheard: Overheard) -> None:
     numbers = random.Random(1)
     data = {key: numbers.randbytes(2 * MEGABYTE) for key in range(4)}
@@ -74,6 +80,7 @@ def test_code_larger_than_a_frame_arrives_whole(overheard: Overheard) -> None:
     assert overheard.requests["get code"] == 1
 
 
+@pytest.mark.usefixtures("one_split_per_attempt")
 def test_everything_may_travel_on_data_connections(overheard: Overheard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INLINE_BODY_BYTES", 0)
     with ServedJob(jobs.RHYME, jobs.words, jobs.total) as job:
