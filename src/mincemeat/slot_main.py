@@ -161,7 +161,7 @@ def _open_payloads(header: Header, body: bytes) -> list[BinaryIO]:
         return [open(path, "rb") for path in header["data"]]
     sizes = header["splits"]
     if "payloads" in header:
-        file = open(header["payloads"], "rb")
+        file = open(header["payloads"], "rb")  # noqa: SIM115 - closed here or by the caller
         if len(sizes) == 1:  # perhaps a single large record
             return [file]
         with file:

@@ -31,7 +31,7 @@ def report(records: int, seconds: float) -> MapReport:
 
 def pull_all(ledger: Ledger, *, slots: int, seconds_per_split: float) -> list[int]:
     """Carry out a whole map phase in no time; how many splits each attempt took."""
-    taken = []
+    taken: list[int] = []
     while (splits := ledger.pull(slots)) is not None:
         assert splits.start == sum(taken)
         taken.append(len(splits))

@@ -153,11 +153,10 @@ def marks_and_sleeps(key: str, value: float) -> Iterator[tuple[str, float]]:
 def once_in_a_while(key: Any, value: tuple[int, str]) -> Iterator[tuple[int, int]]:
     """Emits the number; the first time at 500 it raises, at 700 it kills its process: by files beside each other."""
     number, directory = value
-    if number in (500, 700):
-        if once(directory, str(number)):
-            if number == 700:
-                os._exit(9)
-            raise Unlucky(number, reason="the first time")
+    if number in (500, 700) and once(directory, str(number)):
+        if number == 700:
+            os._exit(9)
+        raise Unlucky(number, reason="the first time")
     yield number % 3, number
 
 

@@ -108,8 +108,8 @@ def next_split_records(records_done: int, seconds_done: float, previous_records:
 def attempt_bytes(bytes_done: int, seconds_done: float, bytes_left: int | None, slots: int) -> float:
     """How many bytes of files the next map attempt should take; 0, one split, while nothing is known.
 
-    ``bytes_done`` in ``seconds_done`` seconds: what committed map attempts took, so far. ``bytes_left``: what no attempt
-    has taken yet, ``None`` where nobody knows; then an attempt is as long as a split of a dict-like datasource.
+    ``bytes_done`` in ``seconds_done`` seconds: what committed map attempts took, so far. ``bytes_left``: what no
+    attempt has taken yet, ``None`` where nobody knows; then an attempt is as long as a split of a dict-like datasource.
     Source: guided self-scheduling (Polychronopoulos and Kuck 1987), with a bound for what a death may cost.
     """
     if not bytes_done or seconds_done <= 0:
