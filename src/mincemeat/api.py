@@ -27,6 +27,8 @@ from mincemeat.shuffle.recognise import map_side
 if TYPE_CHECKING:
     from mincemeat.engines.base import Engine
     from mincemeat.sinks.base import Sink
+    from mincemeat.sinks.memory import MemorySink
+    from mincemeat.sinks.output import OutputSink
 
 Password = str | bytes
 SortValues = bool | Callable[[Any], Any] | None
@@ -48,11 +50,12 @@ def run(
     max_attempts: int | None = None,
     task_timeout: float | None = None,
     memory: int | str | None = None,
+    output: str | os.PathLike[str] | None = None,
     password: Password = "",
     host: str | None = None,
     port: int | None = None,
     progress: bool | None = None,
-) -> dict[Any, Any]:
+) -> dict[Any, Any] | Any:  # the latter a Results, if there is an output
     """Map and reduce ``datasource`` and return the results.
 
     Args:
@@ -76,16 +79,28 @@ def run(
         task_timeout: seconds that one attempt may take; default: as long as it wants.
         memory: about how many bytes of keys and values one slot holds, as a number or as text such as ``"256MB"``;
             what is more goes to disk. Default: a share of this machine's memory, at most 256 MiB.
+        output: the file that results are written to, as its ending says: .jsonl, .csv, .tsv, .txt, .sqlite, .db,
+            .pickle, .pkl or .parquet; with a slash at its end a directory of such files. Whole or not at all.
         password, host, port: for the cluster engine, as in ``Server.run_server``.
         progress: draw a progress line on standard error; default: if that is a terminal.
 
-    Shape: a plain dict, each key once; in the order of the keys if ``sort``, else in none.
+    Shape: a plain dict, each key once; in the order of the keys if ``sort``, else in none. With ``output`` a
+        ``mincemeat.sinks.Results`` instead: a mapping that reads the files when it is asked.
     Raises: InvalidJob for arguments that cannot be meant; the user's own exception, caused by JobFailed, when a
         function failed in all attempts; JobFailed when its process was lost instead.
     """
-    from mincemeat.sinks.memory import MemorySink
-
-    sink = MemorySink()
+    made = make_engine(
+        engine,
+        workers=workers,
+        split=split,
+        max_attempts=max_attempts,
+        task_timeout=task_timeout,
+        password=password,
+        host=host,
+        port=port,
+    )
+    # Last, because it may already make a file.
+    sink = _sink(output)
     run_job(
         datasource,
         UserFunctions(
@@ -97,16 +112,7 @@ def run(
             sort_values=False if sort_values is None else sort_values,
         ),
         sink,
-        make_engine(
-            engine,
-            workers=workers,
-            split=split,
-            max_attempts=max_attempts,
-            task_timeout=task_timeout,
-            password=password,
-            host=host,
-            port=port,
-        ),
+        made,
         partitions=partitions,
         max_attempts=max_attempts,
         task_timeout=task_timeout,
@@ -135,7 +141,7 @@ def run_job(
     with sink:  # aborted by whatever is raised
         job = Job(
             job_id=os.urandom(6).hex(),  # not secrets: it takes 20 ms to import
-            functions=_checked_functions(functions),
+            functions=_checked_functions(functions)._replace(output=sink.form),
             partitions=_checked_int("partitions", partitions, 1, limits.PARTITIONS_MAX),
             max_attempts=_checked_int(
                 "max_attempts", limits.MAX_ATTEMPTS if max_attempts is None else max_attempts, 1, 1000
@@ -144,6 +150,7 @@ def run_job(
             memory_bytes=memory_bytes(memory, engine.local_slots),
         )
         try:
+            sink.prepare(job)
             engine.warm_up()
             from mincemeat.engines.blame import is_remote
             from mincemeat.progress import progress_line
@@ -233,6 +240,7 @@ class Server:
         max_attempts: int | None = None,
         task_timeout: float | None = None,
         memory: int | str | None = None,
+        output: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
         on_listening: Callable[[int], None] | None = None,
     ) -> None:
@@ -248,12 +256,13 @@ class Server:
         self.max_attempts = max_attempts
         self.task_timeout = task_timeout
         self.memory = memory
+        self.output = output
         self.progress = progress
         self.on_listening = on_listening
 
     def run_server(
         self, password: Password = "", port: int = DEFAULT_PORT, *, host: str = "", workers: int = 0
-    ) -> dict[Any, Any]:
+    ) -> dict[Any, Any] | Any:  # the latter a Results, if there is an output
         """Serve the job to whoever knows the password; return the results as soon as they are there.
 
         Args:
@@ -265,10 +274,8 @@ class Server:
         Raises: what ``run`` raises; PortInUse when another program has the port.
         """
         from mincemeat.engines.cluster import ClusterEngine
-        from mincemeat.sinks.memory import MemorySink
 
         _checked_int("workers", workers, 0, 4096)
-        sink = MemorySink()
         engine = ClusterEngine(
             password=password,
             host=host,
@@ -277,6 +284,7 @@ class Server:
             split=None if self.split is None else _checked_int("split", self.split, 1, 2**31),
             on_listening=self.on_listening,
         )
+        sink = _sink(self.output)
         run_job(
             self.datasource,
             UserFunctions(
@@ -316,6 +324,16 @@ class Client:
         from mincemeat.cluster.worker import serve
 
         serve(server, port, self.password, slots=self.slots, wait_seconds=self.wait, forever=self.forever)
+
+
+def _sink(output: str | os.PathLike[str] | None) -> MemorySink | OutputSink:
+    if output is None:
+        from mincemeat.sinks.memory import MemorySink
+
+        return MemorySink()
+    from mincemeat.sinks.base import sink_for_path
+
+    return sink_for_path(output)
 
 
 def _refuse(engine: str, options: dict[str, Any]) -> None:

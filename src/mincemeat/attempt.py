@@ -6,13 +6,16 @@ runs attempts through here, so results cannot depend on the engine. Knows nothin
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import copyreg
 import io
 import pickle
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, InvalidEmission, UserCodeError
@@ -38,11 +41,15 @@ from mincemeat.shuffle.block import (
     read_index,
 )
 from mincemeat.shuffle.deflate import Deflating
+from mincemeat.shuffle.folded import FoldedGroups
 from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
 from mincemeat.shuffle.grouping import read_groups
-from mincemeat.shuffle.recognise import reduce_side
+from mincemeat.shuffle.recognise import reduce_fold, reduce_side
 from mincemeat.shuffle.store import JobStore
 from mincemeat.shuffle.values import StoredValues, Values
+
+if TYPE_CHECKING:
+    from mincemeat.sinks.parts import PartWriter
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -94,18 +101,21 @@ def run_reduce(
     """Group the blocks of ``spans``, reduce each key, and commit the results as the attempt's file in ``store``.
 
     Shape: ``spans`` in the order of the map tasks, each holding blocks of ``partitions`` (consecutive) only. Results
-    stand by ascending partition, then in the order of ``read_groups``.
+    stand by ascending partition, then in the order of ``read_groups``: in blocks, or as a part in the form
+    ``functions.output`` with its facts behind it.
     Memory: about ``memory_bytes`` for the groups, and a block of results; see ``read_groups``.
-    Raises: UserCodeError; BlockCorrupt; InvalidEmission for values that cannot be unpickled; SpillSpaceExhausted. No
-    file of the attempt is left behind then.
+    Raises: UserCodeError, also for results that cannot be written; BlockCorrupt; InvalidEmission for values that cannot
+    be unpickled; SpillSpaceExhausted. No file of the attempt is left behind then.
 
     ``loads`` decodes payloads; who has spans from machines that are not trusted hands in a restricted one.
     """
     started = time.perf_counter()
     reducefn = reduce_side(functions)
     keys = values = 0
-    with store.writing(attempt) as writer, store.regrouping(attempt) as files:
-        results = _Results(writer, memory_bytes, functions.stays_here)
+    with (
+        _writing_results(functions, partitions, store, attempt, memory_bytes) as results,
+        store.regrouping(attempt) as files,
+    ):
         for partition, groups in read_groups(
             spans,
             partitions,
@@ -113,43 +123,102 @@ def run_reduce(
             memory_bytes=memory_bytes,
             loads=loads,
             stays_here=functions.stays_here,
+            fold=reduce_fold(functions),
             sort=functions.sort,
             sort_values=functions.sort_values,
         ):
             keys += len(groups)
-            values += sum(map(len, groups.values()))
-            _reduce_groups(reducefn, partition, groups, results)
+            if isinstance(groups, FoldedGroups) and groups.is_folded:
+                values += groups.taken
+                results.write_all(partition, groups)
+            else:
+                values += sum(map(len, groups.values()))
+                _reduce_groups(reducefn, partition, groups, results)
     store.commit(attempt)
     return ReduceReport(
         keys=keys, values=values, seconds=time.perf_counter() - started, output_bytes=store.size(attempt)
     )
 
 
-class _Results:
-    """Results on their way into blocks, sized by the block before: results may be larger than what they are made of."""
+@contextlib.contextmanager
+def _writing_results(
+    functions: UserFunctions, partitions: range, store: JobStore, attempt: AttemptId, memory_bytes: int
+) -> Iterator[_Results]:
+    """The attempt's file, in the form that the job wants: whole when the block ends, and gone if it raises."""
+    if not functions.output:
+        with store.writing(attempt) as writer:
+            yield _BlockResults(writer, memory_bytes, functions.stays_here)
+        return
+    from mincemeat.sinks import parts
 
-    def __init__(self, writer: BlockWriter, memory_bytes: int, stays_here: bool) -> None:
+    with store.writing_file(attempt) as path, contextlib.closing(parts.open_part(functions.output, path)) as part:
+        yield _PartResults(part, memory_bytes)
+        dealt = parts.BY_ORDER if functions.sort else parts.BY_HASH
+        part.finish(partitions, parts.ANYWHERE if functions.partitionfn is not None else dealt)
+
+
+class _Results(abc.ABC):
+    """Results on their way to disk by portions, sized by the one before: a result may be larger than what it is of."""
+
+    def __init__(self, memory_bytes: int) -> None:
         self.keys: list[Key] = []
         self.results: list[Any] = []
         self.room = limits.RESULTS_PER_FIRST_BLOCK
-        self._writer = writer
-        self._stays_here = stays_here
-        self._deflating = Deflating(stays_here=stays_here)
-        self._block_bytes = min(limits.RESULT_BLOCK_BYTES, memory_bytes * limits.BATCH_BUDGET_SHARE)
+        self._portion_bytes = min(limits.RESULT_BLOCK_BYTES, memory_bytes * limits.BATCH_BUDGET_SHARE)
+
+    def write_all(self, partition: int, results: dict[Key, Any]) -> None:
+        """Append ``results``, all of ``partition``, after which nothing is left to be written."""
+        pending = iter(results.items())
+        while portion := dict(islice(pending, self.room)):
+            self.keys += portion
+            self.results += portion.values()
+            self.write(partition)
 
     def write(self, partition: int) -> None:
-        """Append what there is as a block of ``partition``."""
+        """Append what there is, all of it of ``partition``."""
         count = len(self.keys)
         if not count:
             return
+        affordable = int(self._portion_bytes * count / max(1, self._append(partition)))
+        self.keys.clear()
+        self.results.clear()
+        self.room = max(1, min(affordable, 2 * self.room, limits.RESULTS_PER_BLOCK))
+
+    @abc.abstractmethod
+    def _append(self, partition: int) -> int:
+        """Append ``keys`` and ``results``; how many bytes they take. Raises: UserCodeError, SpillSpaceExhausted."""
+
+
+class _BlockResults(_Results):
+    """As blocks, for the caller."""
+
+    def __init__(self, writer: BlockWriter, memory_bytes: int, stays_here: bool) -> None:
+        super().__init__(memory_bytes)
+        self._writer = writer
+        self._stays_here = stays_here
+        self._deflating = Deflating(stays_here=stays_here)
+
+    def _append(self, partition: int) -> int:
+        count = len(self.keys)
         payload = encode_or_blame(
             self.keys, self.results, single=True, function="reducefn", stays_here=self._stays_here
         )
         self._writer.append(partition, self._deflating.packed(payload), keys=count, pairs=count, single=True)
-        self.keys.clear()
-        self.results.clear()
-        affordable = int(self._block_bytes * count / len(payload.data))
-        self.room = max(1, min(affordable, 2 * self.room, limits.RESULTS_PER_BLOCK))
+        return len(payload.data)
+
+
+class _PartResults(_Results):
+    """In the bytes of the output."""
+
+    def __init__(self, part: PartWriter, memory_bytes: int) -> None:
+        super().__init__(memory_bytes)
+        self._part = part
+
+    def _append(self, partition: int) -> int:
+        try:
+            return self._part.write(self.keys, self.results)
+        except InvalidEmission as error:
+            raise UserCodeError(str(error), function="reducefn", key=getattr(error, "key", "")) from error
 
 
 def _reduce_groups(

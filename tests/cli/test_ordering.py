@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mincemeat.cli.ordering import CountingSink, SortingSink, TopSink
+from mincemeat.cli.ordering import CountingSink, TopSink
 from mincemeat.errors import InvalidJob
 from mincemeat.model import Pair
-from mincemeat.sinks.base import Sink
+from mincemeat.sinks.base import Sink, sink_for_path
+from mincemeat.sinks.parts import open_part
 
 
 class ListSink(Sink):
@@ -76,18 +78,17 @@ def test_top_of_results_that_cannot_be_compared_is_told() -> None:
         top(1, [("a", 1), ("b", None)])
 
 
-def test_sort_orders_by_key() -> None:
+def test_top_may_be_in_order_of_keys() -> None:
     inner = ListSink()
-    sink = SortingSink(inner)
-    sink.write([("b", 1), ("c", 0)])
-    sink.write([("a", 2)])
+    sink = TopSink(inner, 2, by_key=True)
+    sink.write([("c", 9), ("a", 1), ("b", 5)])
     sink.commit()
-    assert (inner.pairs, inner.ended) == ([("a", 2), ("b", 1), ("c", 0)], "committed")
+    assert (inner.pairs, inner.ended) == ([("b", 5), ("c", 9)], "committed")
 
 
-def test_sort_of_keys_that_cannot_be_compared_is_told_and_nothing_is_written() -> None:
+def test_order_of_keys_that_cannot_be_compared_is_told_and_nothing_is_written() -> None:
     inner = ListSink()
-    sink = SortingSink(inner)
+    sink = TopSink(inner, 2, by_key=True)
     sink.write([("b", 1), (2, 0)])
     with pytest.raises(InvalidJob, match=r"--sort needs keys that can be compared .* 'int' and 'str'"):
         sink.commit()
@@ -96,13 +97,25 @@ def test_sort_of_keys_that_cannot_be_compared_is_told_and_nothing_is_written() -
 
 def test_what_stands_before_a_sink_aborts_it() -> None:
     inner = ListSink()
-    sink = CountingSink(TopSink(SortingSink(inner), 3))
+    sink = CountingSink(TopSink(inner, 3))
     sink.write([(1, 1)])
     sink.abort()
     assert (inner.pairs, inner.ended) == ([], "aborted")
 
 
-@pytest.mark.parametrize("kind", [CountingSink, SortingSink, lambda inner: TopSink(inner, 1)])
+def test_counting_counts_the_results_of_parts(tmp_path: Path) -> None:
+    part = open_part("csv", str(tmp_path / "part"))
+    part.write(["a", "b"], [1, 2])
+    part.finish()
+    with CountingSink(sink_for_path(tmp_path / "r.csv")) as sink:
+        assert sink.form == "csv"
+        assert sink.take_part(part.path) == 2
+        sink.write([("c", 3)])
+    assert sink.results == 3
+    assert (tmp_path / "r.csv").read_text() == "key,value\na,1\nb,2\nc,3\n"
+
+
+@pytest.mark.parametrize("kind", [CountingSink, lambda inner: TopSink(inner, 1)])
 def test_ending_twice_is_ending_once(kind: Callable[[Sink], Sink]) -> None:
     inner = ListSink()
     sink = kind(inner)
@@ -112,11 +125,3 @@ def test_ending_twice_is_ending_once(kind: Callable[[Sink], Sink]) -> None:
     sink.abort()
     assert inner.pairs == [("a", 1)]
     assert inner.ended.startswith("committed")
-
-
-def test_top_and_sort_together_order_what_top_chose() -> None:
-    inner = ListSink()
-    sink = TopSink(SortingSink(inner), 2)
-    sink.write([("c", 9), ("a", 1), ("b", 5)])
-    sink.commit()
-    assert inner.pairs == [("b", 5), ("c", 9)]

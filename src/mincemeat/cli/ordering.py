@@ -1,4 +1,4 @@
-"""--top, --sort and the count of results: sinks that stand before another sink.
+"""--top and the count of results: sinks that stand before another sink.
 
 Decides: which results go on and in which order. Does not know: where they go.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
 from mincemeat.errors import InvalidJob
-from mincemeat.model import Pair
+from mincemeat.model import Job, Pair
 from mincemeat.sinks.base import Sink
 
 _key, _value = itemgetter(0), itemgetter(1)
@@ -21,6 +21,18 @@ class CountingSink(Sink):
     def __init__(self, inner: Sink) -> None:
         self._inner = inner
         self.results = 0
+
+    @property
+    def form(self) -> str:  # type: ignore[override]  # it is the inner one's, whenever it is asked for
+        return self._inner.form
+
+    def prepare(self, job: Job) -> None:
+        self._inner.prepare(job)
+
+    def take_part(self, path: str) -> int:
+        results = self._inner.take_part(path)
+        self.results += results
+        return results
 
     def write(self, pairs: Iterable[Pair]) -> None:
         self._inner.write(self._counted(pairs))
@@ -38,13 +50,15 @@ class CountingSink(Sink):
 
 
 class TopSink(Sink):
-    """Passes the ``count`` pairs of largest value on, largest first, those of equal value by key.
+    """Passes the ``count`` pairs of largest value on, those of equal value by key: largest first, or ``by_key``.
 
-    Memory: about twice ``count`` pairs. Raises: InvalidJob from write or commit when values cannot be compared.
+    Memory: about twice ``count`` pairs. Raises: InvalidJob from write or commit when values cannot be compared, from
+    commit when keys cannot and the order is to be theirs.
     """
 
-    def __init__(self, inner: Sink, count: int) -> None:
+    def __init__(self, inner: Sink, count: int, *, by_key: bool = False) -> None:
         self._inner = inner
+        self._by_key = by_key
         self._count = count
         self._best: list[Pair] = []
         self._ended = False
@@ -59,6 +73,8 @@ class TopSink(Sink):
     def commit(self) -> None:
         if not self._ended:
             self._cut()
+            if self._by_key:
+                self._sort()
             self._inner.write(self._best)
             self._inner.commit()
             self._ended = True
@@ -78,35 +94,11 @@ class TopSink(Sink):
             raise InvalidJob(f"--top needs results that can be compared with each other: {error}") from error
         del self._best[self._count :]
 
-
-class SortingSink(Sink):
-    """Passes all pairs on in order of their keys. Memory: all pairs.
-
-    Raises: InvalidJob from commit when keys cannot be compared.
-    """
-
-    def __init__(self, inner: Sink) -> None:
-        self._inner = inner
-        self._pairs: list[Pair] = []
-        self._ended = False
-
-    def write(self, pairs: Iterable[Pair]) -> None:
-        self._pairs.extend(pairs)
-
-    def commit(self) -> None:
-        if self._ended:
-            return
+    def _sort(self) -> None:
         try:
-            self._pairs.sort(key=_key)
+            self._best.sort(key=_key)
         except (TypeError, ValueError) as error:
             raise InvalidJob(f"--sort needs keys that can be compared with each other: {error}") from error
-        self._inner.write(self._pairs)
-        self._inner.commit()
-        self._ended = True
-
-    def abort(self) -> None:
-        self._ended = True
-        self._inner.abort()
 
 
 def _type_and_repr(pair: Pair) -> tuple[str, str]:

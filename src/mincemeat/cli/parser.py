@@ -124,8 +124,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="write them to FILE, as its ending says: .jsonl .csv .tsv .sqlite (default: a table on a terminal, "
-        "lines of key, tab, value in a pipe)",
+        help="write them to FILE, as its ending says: .jsonl .csv .tsv .txt .sqlite .parquet .pickle; to FILE/, a "
+        "directory of such files (default: a table on a terminal, lines of key, tab, value in a pipe)",
     )
     output.add_argument("--top", metavar="N", type=_whole(1, 2**31), help="only the N largest, by value")
     output.add_argument("--sort", action="store_true", help="in order of their keys")

@@ -41,7 +41,8 @@ def run_job_file(options: Namespace) -> None:
     with CountingSink(_sink(options)) as sink:
         snapshot = run_job(
             datasource,
-            UserFunctions(**functions),
+            # What --top chooses is put in order here, and the job need not be.
+            UserFunctions(**functions, sort=options.sort and options.top is None),
             sink,
             engine,
             max_attempts=options.max_attempts,
@@ -121,14 +122,10 @@ def _called(datasource: Callable[..., Any], path: str, inputs: list[str], option
 
 
 def _sink(options: Namespace) -> Sink:
-    from mincemeat.cli.ordering import SortingSink, TopSink
+    from mincemeat.cli.ordering import TopSink
 
     sink = _destination(options)
-    if options.sort:
-        sink = SortingSink(sink)
-    if options.top is not None:  # outermost, so that only what it chose is sorted
-        sink = TopSink(sink, options.top)
-    return sink
+    return sink if options.top is None else TopSink(sink, options.top, by_key=options.sort)
 
 
 def _destination(options: Namespace) -> Sink:

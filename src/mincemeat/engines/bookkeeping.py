@@ -126,6 +126,7 @@ class Ledger:
 class ResultDrain:
     """Hands result files to the sink in task order, as soon as every earlier one is there.
 
+    A sink with a form takes the file itself, which is a part in that form; any other gets the results in it.
     ``stays_here``: slots of this machine write them, as in ``UserFunctions``.
     """
 
@@ -140,9 +141,12 @@ class ResultDrain:
         self._ready[index] = path
 
     def drain(self) -> None:
-        from mincemeat.attempt import iter_results
-
         while (path := self._ready.pop(self._next, None)) is not None:
-            self._sink.write(iter_results(path, stays_here=self._stays_here))
-            os.unlink(path)
+            if self._sink.form:
+                self._sink.take_part(path)
+            else:
+                from mincemeat.attempt import iter_results
+
+                self._sink.write(iter_results(path, stays_here=self._stays_here))
+                os.unlink(path)
             self._next += 1

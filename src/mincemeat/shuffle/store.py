@@ -64,6 +64,22 @@ class JobStore:
             raise
 
     @contextlib.contextmanager
+    def writing_file(self, attempt: AttemptId) -> Iterator[str]:
+        """The attempt's private name, for a file of another form than blocks, which the caller makes and closes.
+
+        Raises: SpillSpaceExhausted where the caller is told that the disk is full. However the block is left by an
+        exception, nothing of the attempt remains on disk.
+        """
+        path = self._private_path(attempt)
+        make_directory(self.directory)
+        try:
+            with telling_of_a_full_disk(path):
+                yield path
+        except BaseException:
+            self.drop(attempt)
+            raise
+
+    @contextlib.contextmanager
     def regrouping(self, attempt: AttemptId) -> Iterator[RegroupFiles]:
         """Files for what the attempt lays down for itself. However the block is left, none of them remains."""
         files = RegroupFiles(self._regroup_path(attempt))

@@ -10,10 +10,26 @@ import abc
 import os
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 from mincemeat.errors import InvalidJob
-from mincemeat.model import Pair
+from mincemeat.model import Job, Pair
+
+if TYPE_CHECKING:
+    from mincemeat.sinks.output import OutputSink
+
+# Ending of a path -> format (sinks/parts.py has the modules).
+ENDINGS: Final = {
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "txt",
+    ".sqlite": "sqlite",
+    ".db": "sqlite",
+    ".parquet": "parquet",
+    ".pickle": "pickle",
+    ".pkl": "pickle",
+}
 
 
 class Sink(abc.ABC):
@@ -21,11 +37,27 @@ class Sink(abc.ABC):
 
     As a context manager it aborts if the body raises and commits if it does not; a body that has ended the sink itself
     is fine, because ending a sink again does nothing.
+
+    ``form``: "" for a sink that takes pairs. A sink of files names the form of parts (sinks/parts.py) in which reduce
+    attempts then write their results themselves, and takes those parts.
     """
+
+    form: str = ""
+
+    def prepare(self, job: Job) -> None:
+        """``job`` begins. What it is matters only to sinks that say later where a key is."""
+        return
 
     @abc.abstractmethod
     def write(self, pairs: Iterable[Pair]) -> None:
         """Take some results, each key of the job once over all calls; they are iterated once, during the call."""
+
+    def take_part(self, path: str) -> int:
+        """Take the file ``path``, a part in ``form`` with its facts, which is gone afterwards; how many results it has.
+
+        Asked of sinks with a ``form`` only, in the order of results. Raises: BlockCorrupt if it is not whole.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has a form and takes no parts")
 
     @abc.abstractmethod
     def commit(self) -> None:
@@ -47,24 +79,32 @@ class Sink(abc.ABC):
             self.abort()
 
 
-def sink_for_path(path: str | os.PathLike[str]) -> Sink:
+def sink_for_path(path: str | os.PathLike[str]) -> OutputSink:
     """The sink that writes the format which the ending of ``path`` names, whatever its case.
 
-    Raises: InvalidJob if the ending is unknown, or nothing can be written there.
+    A path that ends in a slash is a directory of part files, any other one file.
+    Raises: InvalidJob if the ending is unknown, its package is not installed, or nothing can be written there.
     """
+    from mincemeat.sinks.output import OutputSink
+
+    shown, is_directory = layout_of(path)
+    return OutputSink(shown, format_name(shown), is_directory=is_directory)
+
+
+def layout_of(path: str | os.PathLike[str]) -> tuple[str, bool]:
+    """``path`` without the slash at its end, and whether it had one. (A ``pathlib.Path`` never has.)"""
+    text = os.fspath(path)
+    stripped = text.rstrip("/" if os.altsep is None and os.sep == "/" else "/" + os.sep)
+    return stripped, stripped != text
+
+
+def format_name(path: str) -> str:
+    """The format that the ending of ``path`` names. Raises: InvalidJob if it is unknown."""
     ending = os.path.splitext(path)[1].lower()
-    if ending == ".jsonl":
-        from mincemeat.sinks.jsonl import JsonLinesSink
-
-        return JsonLinesSink(path)
-    if ending in (".csv", ".tsv"):
-        from mincemeat.sinks.csv import CsvSink
-
-        return CsvSink(path, delimiter="," if ending == ".csv" else "\t")
-    if ending in (".sqlite", ".db"):
-        from mincemeat.sinks.sqlite import SqliteSink
-
-        return SqliteSink(path)
-    known = ".jsonl, .csv, .tsv, .sqlite and .db"
+    if ending in ENDINGS:
+        return ENDINGS[ending]
+    *others, last = ENDINGS
     what = f"the ending {ending!r}" if ending else "a name without an ending"
-    raise InvalidJob(f"cannot tell from {what} how to write {os.fspath(path)!r}: the known endings are {known}")
+    raise InvalidJob(
+        f"cannot tell from {what} how to write or read {path!r}: the known endings are {', '.join(others)} and {last}"
+    )

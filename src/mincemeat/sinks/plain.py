@@ -125,11 +125,12 @@ def json_text(value: Any) -> str:
 
 
 def no_form(key: Any, error: TypeError | ValueError | RecursionError) -> InvalidEmission:
-    """What to raise when ``plain`` raised ``error`` over the result of ``key``."""
+    """What to raise when ``plain`` raised ``error`` over ``key`` or its result; its ``key`` describes that."""
     what = (
         "something that contains itself, or is nested too deeply" if isinstance(error, RecursionError) else str(error)
     )
     return InvalidEmission(
         f"the result for key {describe_key(key)} holds {what}, which this format has no form for: "
-        f"let reducefn return text, numbers, lists or dicts, or take the results as a dict in Python"
+        f"let reducefn return text, numbers, lists or dicts, or take the results as a dict in Python",
+        key=describe_key(key),
     )
