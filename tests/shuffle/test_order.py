@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mincemeat.errors import InvalidEmission, UserCodeError
-from mincemeat.shuffle.order import dealt_by_range, in_order, splitters_of
+from mincemeat.shuffle.order import dealt_by_range, in_order, splitters_of, stretches
 
 NAN = float("nan")
 
@@ -37,6 +37,17 @@ def test_range_depends_on_the_key_and_the_splitters_alone(keys: set[int], splitt
     for number, several, values in dealt:
         assert {range_of(key, ends) for key in several} == {number}
         assert values == [str(key) for key in several]
+
+
+def test_range_far_beyond_its_share_comes_in_several_stretches() -> None:
+    numbers = range(100_000)
+    for splitters in ((), (10,), (10, 99_990)):
+        found = list(stretches(numbers, splitters))
+        assert max(stop - start for _, start, stop in found) <= 100_000 // 32
+        assert len(found) <= 32 + 2 * len(splitters) + 1
+        assert [number for number, _, _ in found] == sorted(number for number, _, _ in found)
+        assert [key for _, start, stop in found for key in numbers[start:stop]] == list(numbers)
+        assert all(len({range_of(key, splitters) for key in (start, stop - 1)}) == 1 for _, start, stop in found)
 
 
 @given(sample=st.lists(st.text(max_size=3)), ranges=st.integers(1, 9))

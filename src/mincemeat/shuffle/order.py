@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
 
+from mincemeat import limits
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Key, describe_key
 
@@ -36,12 +37,16 @@ def in_order(keys: Collection[Key]) -> list[Key]:
 def stretches(keys: Sequence[Key], splitters: Sequence[Key]) -> Iterator[tuple[int, int, int]]:
     """Which of ``keys``, which are in order, belong to which range: ``(range, start, stop)``, no empty ones.
 
+    A range that is far larger than its share, because there was no sample or a bad one, comes in several stretches: a
+    block of each, so that whoever reads them does not have to hold the whole at once.
     Raises: UserCodeError as ``in_order``, for keys that cannot be compared with the splitters.
     """
     ends = _compared(lambda: [bisect_left(keys, splitter) for splitter in splitters], chain(splitters, keys))
+    longest = max(limits.STRETCH_KEYS_LEAST, len(keys) // limits.STRETCHES)
     start = 0
-    for number, stop in enumerate([*ends, len(keys)]):
-        if stop > start:
+    for number, end in enumerate([*ends, len(keys)]):
+        while start < end:
+            stop = min(start + longest, end)
             yield number, start, stop
             start = stop
 
