@@ -11,7 +11,7 @@ from mincemeat import reducers
 from mincemeat.errors import InvalidJob
 from mincemeat.model import UserFunctions
 from mincemeat.reducers import Fold
-from mincemeat.shuffle.recognise import map_side, reduce_side
+from mincemeat.shuffle.recognise import map_side, reduce_fold, reduce_side
 
 
 def written(source: str, **surroundings: Any) -> Any:
@@ -109,3 +109,32 @@ def test_values_that_are_to_be_sorted_are_not_combined_before(reducer: Any) -> N
 def test_collectfn_of_the_users_own_combines_values_that_are_to_be_sorted() -> None:
     functions = UserFunctions(reducefn=reducers.first, collectfn=max, sort_values=True)
     assert map_side(functions).fold is Fold.MAX
+
+
+OF_VALUES: Any = len  # no function of a key and values to mypy
+
+
+@pytest.mark.parametrize(
+    ("functions", "fold"),
+    [
+        (UserFunctions(), None),
+        (UserFunctions(reducefn=sum), Fold.SUM),
+        (UserFunctions(reducefn=written("def f(k, vs): return max(vs)")), Fold.MAX),
+        (UserFunctions(reducefn=written("def f(k, vs): return max(vs) + 1")), None),
+        (UserFunctions(reducefn=min, collectfn=lambda _key, values: values[0]), Fold.MIN),
+        (UserFunctions(reducefn=operator.add), Fold.ADD),
+        (UserFunctions(reducefn=OF_VALUES), Fold.SUM),  # of the counts that the map side made
+        (UserFunctions(reducefn=OF_VALUES, collectfn=sum), None),
+        (UserFunctions(reducefn=reducers.count), Fold.SUM),
+        (UserFunctions(reducefn=reducers.count, collectfn=reducers.count), Fold.SUM),
+        (UserFunctions(reducefn=reducers.count, collectfn=reducers.sum), None),
+        (UserFunctions(reducefn=reducers.sum, collectfn=reducers.count), Fold.SUM),
+        (UserFunctions(reducefn=reducers.last), Fold.LAST),
+        (UserFunctions(reducefn=reducers.mean), None),
+        (UserFunctions(reducefn=reducers.Reducer("own", sum, max, fold=Fold.SUM)), None),
+        (UserFunctions(reducefn=reducers.first, sort_values=True), None),
+        (UserFunctions(reducefn=sum, sort_values=abs), None),
+    ],
+)
+def test_what_the_reduce_side_folds(functions: Any, fold: Fold | None) -> None:
+    assert reduce_fold(functions) is fold

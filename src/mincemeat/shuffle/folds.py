@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from operator import itemgetter, length_hint
 from typing import Any, Final
 
-from mincemeat.model import Key, Pair
+from mincemeat.model import Key, Pair, Value
 from mincemeat.reducers import Fold
 from mincemeat.shuffle.recognise import MapSide
 
@@ -68,7 +68,7 @@ class Holding:
             except (KeyboardInterrupt, GeneratorExit, MemoryError):
                 raise
             except BaseException as error:  # what is wrong with the pair, or with adding up its value
-                invalid = _first_invalid(rest)
+                invalid = first_invalid(rest)
                 stopped = len(rest) - length_hint(pending) - 1
                 place = stopped if invalid is None else invalid
                 if invalid is not None or not self.folded or self._fold is Fold.COUNT:
@@ -86,7 +86,7 @@ class Holding:
         self.held.clear()
 
 
-def _first_invalid(pairs: list[Pair]) -> int | None:
+def first_invalid(pairs: list[Pair]) -> int | None:
     for place, pair in enumerate(pairs):
         try:
             key, _value = pair
@@ -157,12 +157,16 @@ def _keep_last(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
     return True
 
 
+def order_of(values: list[Value]) -> frozenset[type] | None:
+    """The exact types of which these values are, if among all values of these there is one total order."""
+    kinds = {*map(type, values)}
+    ordered = next((ordered for ordered in _ORDERED if kinds <= ordered), None)
+    return None if float in kinds and [None for value in values if value != value] else ordered  # NaN
+
+
 def _are_ordered(pairs: list[Pair]) -> bool:
     """Whether putting the least or the largest of these values in their place cannot change a least or largest."""
-    kinds = {type(value) for _, value in pairs}
-    if not any(kinds <= ordered for ordered in _ORDERED):
-        return False
-    return float not in kinds or not [None for _, value in pairs if value != value]  # NaN
+    return order_of([value for _, value in pairs]) is not None
 
 
 def _min_of_ordered(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:

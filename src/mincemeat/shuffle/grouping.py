@@ -29,6 +29,7 @@ from mincemeat import limits
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Span, Value
 from mincemeat.shuffle.block import BLOCK_HEADER, Block, Loads, decode_columns, iter_blocks
+from mincemeat.shuffle.folded import FoldedGroups
 from mincemeat.shuffle.order import in_order
 from mincemeat.shuffle.regroup import (
     Alone,
@@ -47,6 +48,7 @@ from mincemeat.shuffle.store import RegroupFiles
 from mincemeat.shuffle.values import Values
 
 if TYPE_CHECKING:
+    from mincemeat.reducers import Fold
     from mincemeat.shuffle.value_order import SortBy
 
 Held: TypeAlias = defaultdict[int, Groups]
@@ -70,6 +72,7 @@ def read_groups(
     memory_bytes: int,
     loads: Loads = pickle.loads,
     stays_here: bool = False,
+    fold: Fold | None = None,
     sort: bool = False,
     sort_values: bool | SortBy = False,
 ) -> Iterator[tuple[int, dict[Key, Values]]]:
@@ -77,13 +80,14 @@ def read_groups(
 
     Shape: partitions ascending, each in one dict or, if it did not fit, in several; each key once, with ``sort`` in
     order over all dicts of its partition; its values in the order of ``spans``, then of emission, or as ``sort_values``
-    says (see ``UserFunctions``): a list that is the receiver's own, or StoredValues, valid until the next step.
+    says (see ``UserFunctions``): a list that is the receiver's own, or StoredValues, valid until the next step. With
+    ``fold``, if all values suit it, a dict is FoldedGroups and has for each key what its values come to.
     ``stays_here``: this build of Python on this machine wrote ``spans``; see ``decode_columns``.
     Memory: about ``memory_bytes`` by sampled sizes, and one block; one dict is let go when the next is asked for.
     Raises: BlockCorrupt, naming file and byte offset (groups may have been yielded before); InvalidEmission for values
     that cannot be unpickled; UserCodeError for what cannot be sorted; SpillSpaceExhausted.
     """
-    return _Grouper(files, memory_bytes, loads, stays_here, sort, sort_values).groups(spans, partitions, None)
+    return _Grouper(files, memory_bytes, loads, stays_here, fold, sort, sort_values).groups(spans, partitions, None)
 
 
 class _Grouper:
@@ -93,6 +97,7 @@ class _Grouper:
         memory_bytes: int,
         loads: Loads,
         stays_here: bool,
+        fold: Fold | None,
         sort: bool,
         sort_values: bool | SortBy,
     ) -> None:
@@ -100,6 +105,7 @@ class _Grouper:
         self._memory_bytes = memory_bytes
         self._loads = loads
         self._stays_here = stays_here
+        self._fold = fold
         self._sorts_keys = sort
         self._sorts_values = sort_values is not False
         self._sort_by = None if isinstance(sort_values, bool) else sort_values
@@ -110,7 +116,7 @@ class _Grouper:
         """``dealt_by``: the rule that made ``spans`` a part, None for what the map side wrote."""
         stays_here = self._stays_here or dealt_by is not None  # what was dealt out was dealt out by us
         reading = _Reading(spans, partitions, self._loads, stays_here)
-        held: Held = defaultdict(lambda: defaultdict(list))
+        held: Held = defaultdict(self._no_groups)
         self._fill(held, reading)
         if not reading.is_more:
             for partition in sorted(held):
@@ -133,6 +139,9 @@ class _Grouper:
             regrouping = self._deal(held, reading, rule)
         del reading  # the last block with it
         yield from self._regrouped(regrouping, rule)
+
+    def _no_groups(self) -> Groups:
+        return defaultdict(list) if self._fold is None else FoldedGroups(self._fold)
 
     def _regrouped(self, regrouping: Regrouping, rule: Rule) -> Iterator[tuple[int, dict[Key, Values]]]:
         found: Iterable[Alone | Part] = regrouping.in_order() if isinstance(rule, ByRange) else regrouping.everything()
@@ -160,6 +169,8 @@ class _Grouper:
         """``groups``, which are there as a whole, in the order that was asked for."""
         if self._sorts_keys and len(groups) > 1:
             keys = in_order(groups)
+            if isinstance(groups, FoldedGroups):
+                return groups.in_order(keys)
             groups = dict(zip(keys, map(groups.pop, keys), strict=True))
         if self._sorts_values:
             from mincemeat.shuffle.value_order import sort_lists
@@ -178,11 +189,18 @@ class _Grouper:
         """Deal out ``held``, then what is left to be read, a budget at a time."""
         with self._files.writing() as (path, writer):
             regrouping = Regrouping(path, writer, rule, self._memory_bytes, self._loads)
-            regrouping.deal_out(held)
+            regrouping.deal_out(_unfolded(held))
             while reading.is_more:
                 self._fill(held, reading)
-                regrouping.deal_out(held)
+                regrouping.deal_out(_unfolded(held))
         return regrouping
+
+
+def _unfolded(held: Held) -> Held:
+    for groups in held.values():
+        if isinstance(groups, FoldedGroups):
+            groups.unfold()
+    return held
 
 
 class _Reading:
@@ -219,6 +237,10 @@ def _take_in(groups: Groups, block: _Columns) -> float:
     sample = list(islice(flat, 0, None, step))
     value_bytes = sampled_size(sample, len(sample) or 1) / (len(sample) or 1) + limits.GROUP_VALUE_BYTES
     key_bytes = sampled_size(keys, samples) / (len(keys) or 1) + limits.GROUP_BYTES
+    if isinstance(groups, FoldedGroups) and groups.is_folded:
+        if groups.take(keys, values, single=block.single):
+            return (len(groups) - keys_before) * (key_bytes + value_bytes)
+        groups.unfold()
     if block.single:
         for key, value in zip(keys, values, strict=True):
             groups[key].append(value)

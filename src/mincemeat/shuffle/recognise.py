@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
+from mincemeat import reducers
 from mincemeat.errors import InvalidJob
 from mincemeat.model import Key, ReduceFunction, UserFunctions
 from mincemeat.reducers import Fold, Reducer
@@ -122,6 +123,32 @@ def reduce_side(functions: UserFunctions) -> ReduceFunction | None:
     if collectfn is None and _meaning(reducefn) is Fold.COUNT:
         return _OfValues(builtins.sum)
     return _callable(reducefn)
+
+
+# Of these one partial of many is found by the function that makes partials, counts apart, which are added up.
+_MERGED: Final = [
+    (reducers.sum, Fold.SUM),
+    (reducers.count, Fold.SUM),
+    (reducers.min, Fold.MIN),
+    (reducers.max, Fold.MAX),
+    (reducers.first, Fold.FIRST),
+    (reducers.last, Fold.LAST),
+]
+
+
+def reduce_fold(functions: UserFunctions) -> Fold | None:
+    """How the values that ``map_side`` leaves may be folded into what ``reduce_side`` gives for the list of them."""
+    collectfn, reducefn = functions.collectfn, functions.reducefn
+    if reducefn is None or functions.sort_values is not False:
+        return None
+    if isinstance(reducefn, Reducer):
+        fold = next((fold for reducer, fold in _MERGED if reducefn is reducer), None)
+        counts_anew = reducefn is reducers.count and collectfn is not None and collectfn != reducefn
+    else:
+        fold = _meaning(reducefn)
+        counts_anew = fold is Fold.COUNT and collectfn is not None
+        fold = Fold.SUM if fold is Fold.COUNT else fold
+    return None if counts_anew else fold
 
 
 def _sees_every_value(functions: UserFunctions) -> bool:
