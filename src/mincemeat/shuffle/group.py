@@ -27,6 +27,7 @@ from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
 from mincemeat.shuffle.batches import is_batch, iter_portions
 from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns
+from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folds import Holding, StoppedAt
 from mincemeat.shuffle.order import dealt_by_range, in_order
 from mincemeat.shuffle.partition import make_partitioner
@@ -68,6 +69,7 @@ class GroupBuffer:
         self._is_sorted = functions.sort
         self._splitters = functions.splitters if functions.sort and functions.partitionfn is None else None
         self._stays_here = functions.stays_here
+        self._deflating = Deflating(stays_here=functions.stays_here)
         self._writer = writer
         self._budget_bytes = memory_bytes
         self._holding = Holding(self._side)
@@ -225,6 +227,7 @@ class GroupBuffer:
             if single and not folded:
                 columns = [value for (value,) in columns]
             payload = encode_or_blame(keys, columns, single=single, function=function, stays_here=self._stays_here)
+            payload = self._deflating.packed(payload)
             self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
         self._holding.clear()
         self._held_bytes = 0.0
