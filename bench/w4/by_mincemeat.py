@@ -13,6 +13,12 @@ def lines(_where: tuple[str, int], text: str) -> Iterator[Any]:
     yield mincemeat.Pairs(keys, [None] * len(keys))
 
 
+def alone(line: str, copies: list[None]) -> None:
+    """A result of None is a line with the key alone. Equal lines would become one; the workload has none."""
+    if len(copies) != 1:
+        raise ValueError(f"{len(copies)} equal lines: {line}")
+
+
 if __name__ == "__main__":
     path, output, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
     where: dict[str, Any] = {}
@@ -20,7 +26,6 @@ if __name__ == "__main__":
         where = {"engine": "cluster", "host": "127.0.0.1", "port": 0, "password": "loopback"}
     # Bytes that are no UTF-8 come through as they are, and the order of UTF-8 is that of its bytes.
     source = mincemeat.text(path, errors="surrogateescape")
-    found = mincemeat.run(source, lines, sort=True, workers=workers, progress=False, **where)
-    with open(output, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        for line, copies in found.items():
-            file.write(f"{line}\n" * len(copies))
+    written = f"{output}.txt"
+    mincemeat.run(source, lines, alone, sort=True, output=written, workers=workers, progress=False, **where)
+    os.replace(written, output)
