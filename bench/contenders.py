@@ -61,6 +61,7 @@ _ALL = ("W1", "W2", "W3", "W4", "W5")
 # In the order in which a round runs them; ratios are to one of them.
 CONTENDERS = (
     Contender("mincemeat", "mincemeat", (".",)),
+    Contender("mincemeat-counter", "mincemeat_counter", (".",)),
     Contender("mincemeat-split1", "mincemeat", (".",), settings={"SPLIT": "1"}, only=("W3",)),
     Contender("mincemeat-cluster", "mincemeat", (".",), settings={"CLUSTER": "1"}),
     Contender("mincemeat-cluster-split1", "mincemeat", (".",), settings={"CLUSTER": "1", "SPLIT": "1"}, only=("W3",)),

@@ -63,6 +63,8 @@ USERCODE_SOURCE_FILES_MAX: Final = 2_000
 # nanoseconds a pair, small enough that values which suddenly grow overshoot the budget by 512 of them at most.
 # measured: bench/drain.py, on a busy machine; 256 costs about a quarter more, 4096 gains nothing.
 BATCH_PAIRS_MAX: Final = 512
+# Pairs that were emitted many at once are there already, so that only the budget is checked between portions of them.
+BATCH_COLUMNS_MAX: Final = 8192
 # A batch is sized to hold at most this share of the budget, so that a check between batches is in time.
 BATCH_BUDGET_SHARE: Final = 1 / 16
 # Pairs of each batch whose size is measured, at about half a microsecond each.

@@ -30,7 +30,7 @@ def origin(tmp_path: Path) -> data.Origin:
 @pytest.mark.parametrize(
     ("workload", "size", "names"),
     [
-        ("W1", 5_000, "mincemeat,pool,pool-counter,serial"),
+        ("W1", 5_000, "mincemeat,mincemeat-counter,pool,pool-counter,serial"),
         ("W2", 150, "mincemeat,pool,serial"),
         ("W3", 30, "mincemeat,mincemeat-split1,pool"),
         ("W4", 500, "mincemeat,pool,serial"),

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mincemeat import reducers
+from mincemeat import limits, reducers
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Span, UserFunctions
 from mincemeat.shuffle.batches import Pairs
@@ -333,3 +333,59 @@ def test_values_of_numbers_folded_do_not_fill_the_buffer() -> None:
     buffer.drain([(1, None)])
     buffer.finish()
     assert (buffer.pairs, buffer.spills) == (10_000, 0)
+
+
+# -- large batches: several portions, taken without making pairs of them -----------------------------------
+
+
+MANY = 2 * limits.BATCH_COLUMNS_MAX + 100
+
+
+@pytest.mark.parametrize("reducer", [sum, min, reducers.count, reducers.first, operator.add, None])
+def test_a_large_batch_is_its_pairs_one_after_the_other(reducer: Any, path: Any) -> None:
+    keys = [n * 7919 % 5000 for n in range(MANY)]
+    values: list[Any] = [n % 11 for n in range(MANY)]
+    values[MANY // 2] = 0.5  # which ends folding for min alone
+    functions = UserFunctions(reducefn=reducer, collectfn=None if reducer in (min, reducers.count) else reducer)
+    plain = outcome(functions, zip(keys, values, strict=True), 2**40, path)
+    assert outcome(functions, [Pairs(keys, values)], 2**40, path) == plain
+
+
+@pytest.mark.parametrize("place", [0, 1, limits.BATCH_COLUMNS_MAX - 1, limits.BATCH_COLUMNS_MAX, MANY - 1])
+@pytest.mark.parametrize("collectfn", [None, sum, len, min, reducers.last])
+def test_unhashable_key_is_found_wherever_in_a_large_batch_it_stands(collectfn: Any, place: int, path: Any) -> None:
+    keys: list[Any] = list(range(MANY))
+    keys[place] = ["unhashable", place]
+    with pytest.raises(UserCodeError) as caught:
+        dealt(UserFunctions(collectfn=collectfn), [("a", 1), Pairs(keys, [1] * MANY)], 2**40, path)
+    assert str(caught.value.__cause__) == (
+        f"mapfn must give hashable keys; for the record with key 1 it gave the key ['unhashable', {place}] (list)"
+    )
+
+
+@pytest.mark.parametrize("place", [1, limits.BATCH_COLUMNS_MAX - 1, limits.BATCH_COLUMNS_MAX, MANY - 1])
+def test_value_of_a_large_batch_that_cannot_be_added_names_its_key_and_is_counted_once(place: int, path: Any) -> None:
+    keys = [f"k{n % 5000}" for n in range(MANY)]
+    values: list[Any] = [1] * MANY
+    values[place] = Fraction(1, 2)  # can be added
+    assert outcome(UserFunctions(collectfn=sum, reducefn=sum), [Pairs(keys, values)], 2**40, path) == plainly(
+        sum, zip(keys, values, strict=True)
+    )
+    values[place] = "x"
+    with pytest.raises(UserCodeError) as caught:
+        dealt(UserFunctions(collectfn=sum), [Pairs(keys, values)], 2**40, path)
+    assert (caught.value.function, caught.value.key) == ("collectfn", repr(keys[place]))
+
+
+def test_budget_is_checked_within_a_large_batch() -> None:
+    file = io.BytesIO()
+    budget = 2**20
+    batch: Any = {n: f"{n:0500}" for n in range(MANY)}
+    functions = UserFunctions(mapfn=lambda _k, _v: [batch])
+    buffer = GroupBuffer(functions, 1, budget, writer := BlockWriter(file))
+    buffer.drain([(1, None)])
+    buffer.finish()
+    assert buffer.pairs == MANY
+    assert buffer.spills >= MANY * 500 // budget
+    assert sum(entry.pairs for entry in writer.entries) == MANY
+    assert max(entry.pairs for entry in writer.entries) * 500 < budget * 1.125

@@ -7,9 +7,8 @@ imported for it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, overload
 
 from mincemeat.errors import InvalidEmission
 from mincemeat.model import Pair
@@ -61,8 +60,37 @@ def is_batch(element: object) -> bool:
     return isinstance(element, Pairs | dict)
 
 
-def iter_portions(batch: Pairs | dict[Any, Any], size: int) -> Iterator[list[Pair]]:
-    """The pairs of ``batch`` in lists of ``size``, so that no more of them are taken apart at a time."""
-    pairs = iter(batch.items()) if isinstance(batch, dict) else zip(batch.keys, batch.values, strict=True)
-    while portion := list(islice(pairs, size)):
-        yield portion
+class Columns(Sequence[Pair]):
+    """Pairs whose keys and values stand in two lists of one length, so that going through them makes no tuples."""
+
+    __slots__ = ("keys", "values")
+
+    def __init__(self, keys: list[Any], values: list[Any]) -> None:
+        self.keys = keys
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return zip(self.keys, self.values, strict=True)
+
+    @overload
+    def __getitem__(self, place: int) -> Pair: ...
+    @overload
+    def __getitem__(self, place: slice[Any, Any, Any]) -> list[Pair]: ...
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return list(zip(self.keys[place], self.values[place], strict=True))
+        return self.keys[place], self.values[place]
+
+    def portion(self, start: int, size: int) -> Columns:
+        """``size`` pairs from ``start`` on, or as many as there are."""
+        return Columns(self.keys[start : start + size], self.values[start : start + size])
+
+
+def columns_of(batch: Pairs | dict[Any, Any]) -> Columns:
+    """The pairs that ``batch`` stands for."""
+    if isinstance(batch, dict):
+        return Columns(list(batch), list(batch.values()))
+    return Columns(batch.keys, batch.values)

@@ -16,16 +16,17 @@ each batch that is folded into the large one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter, length_hint
 from typing import Any, Final
 
 from mincemeat.model import Key, Pair, Value
 from mincemeat.reducers import Fold
+from mincemeat.shuffle.batches import Columns
 from mincemeat.shuffle.recognise import MapSide
 
 _first: Final = itemgetter(0)
-_Step = Callable[[Any, list[Pair], Iterator[Pair]], bool]
+_Step = Callable[[Any, Sequence[Pair], Iterator[Pair]], bool]
 
 # Exact types among whose values there is one order, NaN apart.
 _ORDERED: Final[list[frozenset[type]]] = [frozenset({int, bool, float}), frozenset({str}), frozenset({bytes})]
@@ -52,8 +53,8 @@ class Holding:
         self.held: Any = {} if self.folded else defaultdict(list)
         self._step = _append if side.fold is None else (_CAUTIOUS if side.cautious else _STEPS)[side.fold]
 
-    def take(self, pairs: list[Pair]) -> None:
-        """Take ``pairs``, which are tuples or lists.
+    def take(self, pairs: list[Pair] | Columns) -> None:
+        """Take ``pairs``, in a list which are tuples or lists.
 
         Raises: StoppedAt at one that has not two parts, or whose key cannot be hashed or compared. Those before it
         may have been taken or not.
@@ -61,7 +62,10 @@ class Holding:
         start = 0
         while True:
             rest = pairs[start:] if start else pairs
-            pending = iter(rest)
+            pending = places = iter(rest)
+            if isinstance(rest, Columns):
+                places = iter(rest.keys)
+                pending = zip(places, rest.values, strict=True)
             try:
                 if self._step(self.held, rest, pending):
                     return
@@ -69,7 +73,7 @@ class Holding:
                 raise
             except BaseException as error:  # what is wrong with the pair, or with adding up its value
                 invalid = first_invalid(rest)
-                stopped = len(rest) - length_hint(pending) - 1
+                stopped = len(rest) - length_hint(places) - 1
                 place = stopped if invalid is None else invalid
                 if invalid is not None or not self.folded or self._fold is Fold.COUNT:
                     raise StoppedAt(start + place, error) from error
@@ -86,7 +90,7 @@ class Holding:
         self.held.clear()
 
 
-def first_invalid(pairs: list[Pair]) -> int | None:
+def first_invalid(pairs: Sequence[Pair]) -> int | None:
     for place, pair in enumerate(pairs):
         try:
             key, _value = pair
@@ -102,13 +106,13 @@ def first_invalid(pairs: list[Pair]) -> int | None:
 # where an exception came from, or takes none and answers False. A pair that raises is left out whole.
 
 
-def _append(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _append(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     for key, value in pending:
         held[key].append(value)
     return True
 
 
-def _count(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _count(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     if [None for _, _ in pairs if False]:  # unpacks each, so that one without two parts raises
         return False
     # Over keys this is one loop in C on whatever dict it is given. A Counter of its own would do, but is slow to store
@@ -117,41 +121,41 @@ def _count(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
     return True
 
 
-def _sum(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _sum(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     get = held.get
     for key, value in pending:
         held[key] = get(key, 0) + value
     return True
 
 
-def _add(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _add(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     for key, value in pending:
         held[key] = held[key] + value if key in held else value
     return True
 
 
-def _min(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _min(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     for key, value in pending:
         if key not in held or value < held[key]:
             held[key] = value
     return True
 
 
-def _max(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _max(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     for key, value in pending:
         if key not in held or value > held[key]:
             held[key] = value
     return True
 
 
-def _keep_first(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _keep_first(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     for key, value in pending:
         if key not in held:
             held[key] = value
     return True
 
 
-def _keep_last(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _keep_last(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     for key, value in pending:
         held[key] = value
     return True
@@ -164,16 +168,16 @@ def order_of(values: list[Value]) -> frozenset[type] | None:
     return None if float in kinds and [None for value in values if value != value] else ordered  # NaN
 
 
-def _are_ordered(pairs: list[Pair]) -> bool:
+def _are_ordered(pairs: Sequence[Pair]) -> bool:
     """Whether putting the least or the largest of these values in their place cannot change a least or largest."""
     return order_of([value for _, value in pairs]) is not None
 
 
-def _min_of_ordered(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _min_of_ordered(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     return _are_ordered(pairs) and _min(held, pairs, pending)
 
 
-def _max_of_ordered(held: Any, pairs: list[Pair], pending: Iterator[Pair]) -> bool:
+def _max_of_ordered(held: Any, pairs: Sequence[Pair], pending: Iterator[Pair]) -> bool:
     return _are_ordered(pairs) and _max(held, pairs, pending)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from mincemeat import limits
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
-from mincemeat.shuffle.batches import is_batch, iter_portions
+from mincemeat.shuffle.batches import Columns, columns_of, is_batch
 from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns
 from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folds import Holding, StoppedAt
@@ -77,6 +77,7 @@ class GroupBuffer:
         self._batch: list[Any] = []  # pairs, unless mapfn gives many at once or breaks its word
         self._marks: list[tuple[int, Key]] = []  # where in the batch each record's pairs begin
         self._room = 1  # grows from the first measured pair on
+        self._affordable = limits.BATCH_PAIRS_MAX  # pairs, until some were weighed
         self._turn = 0
         self.records = 0
         self.pairs = 0
@@ -154,9 +155,7 @@ class GroupBuffer:
                 self._group(run, record_of)
                 run.clear()
                 places.clear()
-                record = self._record_at(place)
-                for portion in iter_portions(element, limits.BATCH_PAIRS_MAX):
-                    self._group(portion, lambda _index, record=record: record)  # type: ignore[misc]
+                self._group_whole(columns_of(element), self._record_at(place))
                 met_batch = True
             else:
                 run.append(self._taken_apart(element, place))
@@ -164,6 +163,14 @@ class GroupBuffer:
         self._group(run, record_of)
         if met_batch:
             self._room = 1  # the next may be as large, and is to be weighed before the one after it is made
+
+    def _group_whole(self, columns: Columns, record: Any) -> None:
+        """Group the many pairs that were emitted at once for ``record``; the budget is checked between portions."""
+        start = 0
+        while start < len(columns):
+            size = max(1, min(self._affordable, limits.BATCH_COLUMNS_MAX))
+            self._group(columns.portion(start, size), lambda _index: record)
+            start += size
 
     def _taken_apart(self, element: Any, place: int) -> Pair:
         if isinstance(element, tuple | list):
@@ -178,7 +185,7 @@ class GroupBuffer:
             pass
         raise _refused_pair(self._record_at(place), element)
 
-    def _group(self, pairs: list[Pair], record_of: Callable[[int], Any]) -> None:
+    def _group(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Any]) -> None:
         """Group ``pairs``, whose records are known to ``record_of``, and deal the buffer out if that filled it."""
         if not pairs:
             return
@@ -194,13 +201,14 @@ class GroupBuffer:
             self.spills += 1
             self._deal_out()
 
-    def _weigh(self, pairs: list[Pair], new_keys: int) -> None:
+    def _weigh(self, pairs: list[Pair] | Columns, new_keys: int) -> None:
         """Add the size of ``pairs`` to the buffer's, by a sample, and size the next batch by it.
 
         The sample moves on from batch to batch, so that records which emit in a rhythm are not always met at the same
         beat, and an object met twice (the path of a file, emitted with each of its words) counts once.
         """
-        step = -(-len(pairs) // limits.BATCH_PAIRS_MEASURED)
+        portions = -(-len(pairs) // limits.BATCH_PAIRS_MAX)
+        step = -(-len(pairs) // (portions * limits.BATCH_PAIRS_MEASURED))
         start = self._turn % step
         self._turn += 1
         sample = pairs[start::step]
@@ -211,8 +219,8 @@ class GroupBuffer:
         # What is folded does not grow by further numbers; a str or list to which more is added does.
         folded = self._holding.folded and {*map(type, values.values())} <= _OF_ONE_SIZE
         self._held_bytes += new_keys * key_bytes + (new_keys if folded else len(pairs)) * value_bytes
-        affordable = int(self._budget_bytes * limits.BATCH_BUDGET_SHARE / (key_bytes + value_bytes))
-        self._room = max(1, min(affordable, 2 * self._room, limits.BATCH_PAIRS_MAX))
+        self._affordable = int(self._budget_bytes * limits.BATCH_BUDGET_SHARE / (key_bytes + value_bytes))
+        self._room = max(1, min(self._affordable, 2 * self._room, limits.BATCH_PAIRS_MAX))
 
     def _deal_out(self) -> None:
         """Combine, deal the keys to the partitions and append one block for each that got any."""
