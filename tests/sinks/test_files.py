@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mincemeat.errors import InvalidEmission, InvalidJob, SpillSpaceExhausted
+from mincemeat.errors import InvalidEmission, InvalidJob
 from mincemeat.sinks.base import ENDINGS, sink_for_path
 
 _posix_only = pytest.mark.skipif(sys.platform == "win32", reason="modes and links of POSIX")

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
+from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Pair
 from mincemeat.sinks.parts import PLAIN_KEYS, PartFacts, PartWriter
 
@@ -87,6 +88,20 @@ class Format(abc.ABC):
         """All that is in the file at ``path``."""
         size = os.path.getsize(path) if facts is None else facts.bytes
         return Stretch(path, len(self.header), size - len(self.header), facts)
+
+
+def check_size(stretch: Stretch) -> None:
+    """Raises: BlockCorrupt if the file ends before the stretch does; FileNotFoundError, with its path."""
+    missing = stretch.offset + stretch.length - os.stat(stretch.path).st_size
+    if missing > 0:
+        raise cut(stretch, missing)
+
+
+def cut(stretch: Stretch, missing: int) -> BlockCorrupt:
+    """What to raise over a stretch at whose end so many bytes are missing."""
+    end = stretch.offset + stretch.length - missing
+    text = f"the results in {stretch.path} are cut at byte {end}: {missing} bytes are missing"
+    return BlockCorrupt(text, path=stretch.path, offset=end)
 
 
 def equal_keys(key: Any) -> Iterable[Any]:

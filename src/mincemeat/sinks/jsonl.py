@@ -15,7 +15,7 @@ from mincemeat.model import Key, Pair
 from mincemeat.sinks.formats import Format, Stretch, equal_keys
 from mincemeat.sinks.lines import LineFormat, blaming, lines_of, unreadable
 from mincemeat.sinks.parts import BytesWriter, PartWriter
-from mincemeat.sinks.plain import json_text, plain
+from mincemeat.sinks.plain import json_text
 
 
 class JsonLinesWriter(BytesWriter):
@@ -68,7 +68,7 @@ class JsonLinesFormat(LineFormat):
 
     def find(self, stretch: Stretch, key: Any) -> Any:
         texts = [json_text(same) for same in equal_keys(key)]
-        if isinstance(plain(key), str) and key.startswith("{"):
+        if isinstance(key, str) and key.startswith("{"):
             texts.append(key)  # perhaps an object's text, as ``pairs`` gives it
         line = self.find_line(
             stretch, [f'{{"key": {text}, "value": '.encode("utf-8", "backslashreplace") for text in texts]

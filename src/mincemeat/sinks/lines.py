@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from mincemeat.errors import BlockCorrupt, InvalidEmission
 from mincemeat.model import Key
-from mincemeat.sinks.formats import Format, Joint, Stretch
+from mincemeat.sinks.formats import Format, Joint, Stretch, check_size, cut
 from mincemeat.sinks.parts import PartFacts
 from mincemeat.sinks.plain import no_form
 
@@ -92,6 +92,7 @@ class LineFormat(BytesFormat):
 
     def find_line(self, stretch: Stretch, beginnings: list[bytes]) -> bytes:
         """The first line that begins with one of ``beginnings``, without its line end. Raises: KeyError."""
+        check_size(stretch)
         with open(stretch.path, "rb") as file:
             if not stretch.length:
                 raise KeyError
@@ -122,11 +123,7 @@ def lines_of(stretch: Stretch) -> Iterator[bytes]:
             if left <= 0:
                 break
     if left > 0:
-        raise BlockCorrupt(
-            f"the results in {stretch.path} are cut: {left} bytes are missing",
-            path=stretch.path,
-            offset=stretch.offset + stretch.length - left,
-        )
+        raise cut(stretch, left)
 
 
 def unreadable(stretch: Stretch, line: bytes, error: Exception) -> BlockCorrupt:

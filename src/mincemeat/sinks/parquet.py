@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Pair
-from mincemeat.sinks.formats import Format, Joint, Stretch, equal_keys
+from mincemeat.sinks.formats import Format, Joint, Stretch, check_size, equal_keys
 from mincemeat.sinks.lines import blaming
 from mincemeat.sinks.parts import PartFacts, PartWriter, checksum
 from mincemeat.sinks.plain import json_text, plain
@@ -264,13 +264,13 @@ class ParquetFormat(Format):
         return [facts if _kinds_in(facts) == kinds else _rewritten(path, facts, kinds) for path, facts in parts]
 
     def pairs(self, stretch: Stretch) -> Iterator[Pair]:
-        with _readable(stretch.path) as file:
+        with _readable(stretch) as file:
             for batch in file.iter_batches(batch_size=_PAIRS_PER_BATCH):
                 yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
 
     def find(self, stretch: Stretch, key: Any) -> Any:
         compute = imported("pyarrow.compute", extra="parquet", subject="reading results as .parquet")
-        with _readable(stretch.path) as file:
+        with _readable(stretch) as file:
             wanted = _scalars(key, file.schema_arrow.field(0).type)
             for index in range(file.num_row_groups):
                 keys = file.read_row_group(index, columns=["key"]).column(0)
@@ -282,7 +282,7 @@ class ParquetFormat(Format):
         raise KeyError(key)
 
     def count(self, stretch: Stretch) -> int:
-        with _readable(stretch.path) as file:
+        with _readable(stretch) as file:
             return int(file.metadata.num_rows)
 
     def check_file(self, path: str) -> None:
@@ -291,13 +291,13 @@ class ParquetFormat(Format):
                 raise ValueError("it is no Parquet file")
 
 
-def _readable(path: str) -> Any:
+def _readable(stretch: Stretch) -> Any:
     parquet = imported("pyarrow.parquet", extra="parquet", subject="reading results as .parquet")
-    os.stat(path)  # its FileNotFoundError has the path, which pyarrow's has not
+    check_size(stretch)
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(stretch.path)
     except _arrow().ArrowInvalid as error:
-        raise BlockCorrupt(f"the results in {path} cannot be read: {error}", path=path) from error
+        raise BlockCorrupt(f"the results in {stretch.path} cannot be read: {error}", path=stretch.path) from error
 
 
 def _scalars(key: Any, arrow_type: Any) -> list[Any]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from bisect import bisect_left
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any
 
 from mincemeat.errors import BlockCorrupt, InvalidJob, MincemeatError
@@ -40,6 +41,7 @@ class Results(Mapping[Any, Any]):
         self._count = count
         self._files = tuple(dict.fromkeys(stretch.path for stretch in stretches))
         self._finder = _Finder(fmt, stretches, partitions)
+        self._ahead = _ReadAhead(self._pairs)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -56,6 +58,9 @@ class Results(Mapping[Any, Any]):
         return (key for key, _ in self._pairs())
 
     def __getitem__(self, key: Any) -> Any:
+        pair = self._ahead.take(key)
+        if pair is not None:
+            return pair[1]
         with self._reading():
             for stretch in self._finder.candidates(key):
                 try:
@@ -124,6 +129,48 @@ class _Values(ValuesView[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return (result for _, result in self._mapping._pairs())
+
+
+class _ReadAhead:
+    """For who asks for all keys in order, as ``dict(results)`` does: to find each anew would take squared time."""
+
+    def __init__(self, pairs: Callable[[], Iterator[Pair]]) -> None:
+        self._pairs = pairs
+        self._first: Pair | None = None
+        self._is_empty = False
+        # Open only from the first key on, and only as long as it is what is asked for.
+        self._rest: Iterator[Pair] | None = None
+        self._next: Pair | None = None
+        self._lock = threading.Lock()
+
+    def take(self, key: Any) -> Pair | None:
+        """The pair of ``key``, if that is the next one, or the first. Raises: as reading does."""
+        if not self._lock.acquire(blocking=False):
+            return None  # another thread is at it
+        try:
+            if self._next is not None and _is_same(key, self._next[0]):
+                return self._advance()
+            self._rest = self._next = None
+            if self._first is None and not self._is_empty:
+                self._first = next(self._pairs(), None)
+                self._is_empty = self._first is None
+            if self._first is None or not _is_same(key, self._first[0]):
+                return None
+            self._rest = self._pairs()
+            self._next = next(self._rest, None)
+            return self._advance()
+        finally:
+            self._lock.release()
+
+    def _advance(self) -> Pair | None:
+        found = self._next
+        assert self._rest is not None
+        self._next = next(self._rest, None)
+        return found
+
+
+def _is_same(key: Any, other: Any) -> bool:
+    return type(key) is type(other) and key == other
 
 
 class _Finder:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Pair
-from mincemeat.sinks.formats import Format, Joint, Stretch
+from mincemeat.sinks.formats import Format, Joint, Stretch, check_size
 from mincemeat.sinks.lines import blaming
 from mincemeat.sinks.parts import PartFacts, PartWriter, checksum
 from mincemeat.sinks.plain import json_text, plain
@@ -162,11 +162,11 @@ class SqliteFormat(Format):
         return SqliteJoint(path)
 
     def pairs(self, stretch: Stretch) -> Iterator[Pair]:
-        with _reading(stretch.path) as database:
+        with _reading(stretch) as database:
             yield from database.execute("SELECT key, value FROM results ORDER BY rowid")
 
     def find(self, stretch: Stretch, key: Any) -> Any:
-        with _reading(stretch.path) as database:
+        with _reading(stretch) as database:
             # IS, because NULL is equal to nothing.
             rows = database.execute("SELECT value FROM results WHERE key IS ? LIMIT 1", (_native(key),))
             row = rows.fetchone()
@@ -175,7 +175,7 @@ class SqliteFormat(Format):
         return row[0]
 
     def count(self, stretch: Stretch) -> int:
-        with _reading(stretch.path) as database:
+        with _reading(stretch) as database:
             return int(database.execute("SELECT count(*) FROM results").fetchone()[0])
 
     def check_file(self, path: str) -> None:
@@ -185,18 +185,18 @@ class SqliteFormat(Format):
 
 
 @contextlib.contextmanager
-def _reading(path: str) -> Iterator[sqlite3.Connection]:
+def _reading(stretch: Stretch) -> Iterator[sqlite3.Connection]:
     import sqlite3
     from pathlib import Path
 
-    os.stat(path)  # raises FileNotFoundError, for which SQLite has no name
+    check_size(stretch)  # SQLite takes what is missing for empty, and a missing file for one that it may not open
     try:
         with contextlib.closing(
-            sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            sqlite3.connect(f"{Path(stretch.path).absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         ) as database:
             yield database
     except sqlite3.Error as error:
-        raise BlockCorrupt(f"the results in {path} cannot be read: {error}", path=path) from error
+        raise BlockCorrupt(f"the results in {stretch.path} cannot be read: {error}", path=stretch.path) from error
 
 
 FORMATS: Final = {"sqlite": SqliteFormat()}
