@@ -22,9 +22,16 @@ if __name__ == "__main__":
     where: dict[str, Any] = {}
     if os.environ.get("CLUSTER"):
         where = {"engine": "cluster", "host": "127.0.0.1", "port": 0, "password": "loopback"}
-    counts = mincemeat.run(
-        mincemeat.text(path), words, total, collectfn=total, workers=workers, progress=False, **where
+    written = f"{output}.txt"
+    mincemeat.run(
+        mincemeat.text(path),
+        words,
+        total,
+        collectfn=total,
+        sort=True,
+        output=written,
+        workers=workers,
+        progress=False,
+        **where,
     )
-    with open(output, "w", encoding="utf-8") as file:
-        for word in sorted(counts):
-            file.write(f"{word}\t{counts[word]}\n")
+    os.replace(written, output)

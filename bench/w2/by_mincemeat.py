@@ -17,8 +17,8 @@ def identifiers(path: str, text: str) -> Iterator[tuple[str, str]]:
         yield identifier, name
 
 
-def in_order(_identifier: str, names: list[str]) -> list[str]:
-    return sorted(names)
+def in_order(_identifier: str, names: list[str]) -> str:
+    return " ".join(sorted(names))
 
 
 if __name__ == "__main__":
@@ -26,7 +26,15 @@ if __name__ == "__main__":
     where: dict[str, Any] = {}
     if os.environ.get("CLUSTER"):
         where = {"engine": "cluster", "host": "127.0.0.1", "port": 0, "password": "loopback"}
-    index = mincemeat.run(mincemeat.files(directory), identifiers, in_order, workers=workers, progress=False, **where)
-    with open(output, "w", encoding="ascii") as file:
-        for identifier in sorted(index):
-            file.write(f"{identifier}\t{' '.join(index[identifier])}\n")
+    written = f"{output}.txt"
+    mincemeat.run(
+        mincemeat.files(directory),
+        identifiers,
+        in_order,
+        sort=True,
+        output=written,
+        workers=workers,
+        progress=False,
+        **where,
+    )
+    os.replace(written, output)
