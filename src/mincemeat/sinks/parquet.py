@@ -18,7 +18,7 @@ from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Pair
 from mincemeat.sinks.formats import Format, Joint, Stretch, check_size, equal_keys
 from mincemeat.sinks.lines import blaming
-from mincemeat.sinks.parts import PartFacts, PartWriter, checksum
+from mincemeat.sinks.parts import PartFacts, PartWriter, checksum, is_utf8
 from mincemeat.sinks.plain import json_text, plain
 from mincemeat.sources.extras import imported
 
@@ -81,7 +81,7 @@ def _text(value: Any) -> str | None:
 def _column(values: Sequence[Any]) -> tuple[Any, str]:
     """A column as an Arrow array, and its kind."""
     kinds = set(map(type, values))
-    if kinds not in ({int}, {float}):
+    if kinds not in ({int}, {float}) and not (kinds == {str} and is_utf8(values)):
         values = list(map(_flat, values))
         kinds = set(map(type, values)) - {type(None)}
     kind = _NULL

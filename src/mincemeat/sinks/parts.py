@@ -233,14 +233,20 @@ def checksum(path: str, offset: int = 0, length: int | None = None) -> tuple[int
     return size, crc
 
 
+def is_utf8(texts: Sequence[str]) -> bool:
+    """Whether UTF-8 can say all of them: no lone surrogates, as in names of files that are no text."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _types_of(keys: Sequence[Key]) -> set[str]:
     kinds = set(map(type, keys))
     names = {_NAMES.get(kind, OTHER) for kind in kinds}
-    if str in kinds:
-        try:
-            "".join([key for key in keys if type(key) is str] if len(kinds) > 1 else keys).encode()
-        except UnicodeEncodeError:  # lone surrogates are written in another way
-            names.add(OTHER)
+    if str in kinds and not is_utf8([key for key in keys if type(key) is str] if len(kinds) > 1 else keys):
+        names.add(OTHER)  # it is written in another way
     return names
 
 

@@ -16,7 +16,7 @@ from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Pair
 from mincemeat.sinks.formats import Format, Joint, Stretch, check_size
 from mincemeat.sinks.lines import blaming
-from mincemeat.sinks.parts import PartFacts, PartWriter, checksum
+from mincemeat.sinks.parts import PartFacts, PartWriter, checksum, is_utf8
 from mincemeat.sinks.plain import json_text, plain
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class SqliteWriter(PartWriter):
 
     def __init__(self, path: str, *, alone: bool) -> None:
         super().__init__(path, alone=alone)
+        open(path, "wb").close()  # whatever is there
         self._database = _new_database(path)
 
     def _append(self, keys: Sequence[Key], results: Sequence[Any]) -> int:
@@ -121,10 +122,8 @@ def _natives(values: Sequence[Any]) -> Sequence[Any]:
     kinds = set(map(type, values))
     if kinds == {int} and min(values) >= -(2**63) and max(values) < 2**63:
         return values
-    if kinds == {str}:
-        with contextlib.suppress(UnicodeEncodeError):
-            "".join(values).encode()
-            return values
+    if kinds == {str} and is_utf8(values):
+        return values
     return list(map(_native, values))
 
 
