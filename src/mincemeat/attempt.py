@@ -14,8 +14,7 @@ import pickle
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, InvalidEmission, UserCodeError
@@ -43,9 +42,11 @@ from mincemeat.shuffle.block import (
 from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folded import FoldedGroups
 from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
-from mincemeat.shuffle.grouping import read_groups
+from mincemeat.shuffle.grouping import read_columns, read_groups
+from mincemeat.shuffle.order import columns_in_order
 from mincemeat.shuffle.recognise import reduce_fold, reduce_side
-from mincemeat.shuffle.store import JobStore
+from mincemeat.shuffle.store import JobStore, RegroupFiles
+from mincemeat.shuffle.ungrouped import grouped
 from mincemeat.shuffle.values import StoredValues, Values
 
 if TYPE_CHECKING:
@@ -110,34 +111,71 @@ def run_reduce(
     ``loads`` decodes payloads; who has spans from machines that are not trusted hands in a restricted one.
     """
     started = time.perf_counter()
-    reducefn = reduce_side(functions)
-    keys = values = 0
+    reading = _Reading(spans, partitions, memory_bytes, loads)
     with (
         _writing_results(functions, partitions, store, attempt, memory_bytes) as results,
         store.regrouping(attempt) as files,
     ):
-        for partition, groups in read_groups(
-            spans,
-            partitions,
-            files,
-            memory_bytes=memory_bytes,
-            loads=loads,
-            stays_here=functions.stays_here,
-            fold=reduce_fold(functions),
-            sort=functions.sort,
-            sort_values=functions.sort_values,
-        ):
-            keys += len(groups)
-            if isinstance(groups, FoldedGroups) and groups.is_folded:
-                values += groups.taken
-                results.write_all(partition, groups)
-            else:
-                values += sum(map(len, groups.values()))
-                _reduce_groups(reducefn, partition, groups, results)
+        counts = _order_only(functions, reading, results) or _reduce(functions, reading, files, results)
     store.commit(attempt)
-    return ReduceReport(
-        keys=keys, values=values, seconds=time.perf_counter() - started, output_bytes=store.size(attempt)
+    return ReduceReport(*counts, seconds=time.perf_counter() - started, output_bytes=store.size(attempt))
+
+
+class _Reading(NamedTuple):
+    """What a reduce attempt reads."""
+
+    spans: Sequence[Span]
+    partitions: range
+    memory_bytes: int
+    loads: Loads
+
+
+def _order_only(functions: UserFunctions, reading: _Reading, results: _Results) -> tuple[int, int] | None:
+    """A sort without a ``reducefn`` needs no dict if everything fits: how many keys and values. None: not so."""
+    if functions.reducefn is not None or not functions.sort or functions.sort_values is not False:
+        return None
+    columns = read_columns(
+        reading.spans,
+        reading.partitions,
+        memory_bytes=reading.memory_bytes,
+        loads=reading.loads,
+        stays_here=functions.stays_here,
     )
+    if columns is None:
+        return None
+    keys = values = 0
+    for partition, pairs in columns:
+        values += len(pairs)
+        once, lists = grouped(*columns_in_order(pairs.keys, pairs.values))
+        pairs.clear()
+        keys += len(once)
+        results.write_columns(partition, once, lists)
+    return keys, values
+
+
+def _reduce(functions: UserFunctions, reading: _Reading, files: RegroupFiles, results: _Results) -> tuple[int, int]:
+    """Group, reduce and write. Returns: how many keys and values."""
+    reducefn = reduce_side(functions)
+    keys = values = 0
+    for partition, groups in read_groups(
+        reading.spans,
+        reading.partitions,
+        files,
+        memory_bytes=reading.memory_bytes,
+        loads=reading.loads,
+        stays_here=functions.stays_here,
+        fold=reduce_fold(functions),
+        sort=functions.sort,
+        sort_values=functions.sort_values,
+    ):
+        keys += len(groups)
+        if isinstance(groups, FoldedGroups) and groups.is_folded:
+            values += groups.taken
+            results.write_columns(partition, list(groups), list(groups.values()))
+        else:
+            values += sum(map(len, groups.values()))
+            _reduce_groups(reducefn, partition, groups, results)
+    return keys, values
 
 
 @contextlib.contextmanager
@@ -166,12 +204,14 @@ class _Results(abc.ABC):
         self.room = limits.RESULTS_PER_FIRST_BLOCK
         self._portion_bytes = min(limits.RESULT_BLOCK_BYTES, memory_bytes * limits.BATCH_BUDGET_SHARE)
 
-    def write_all(self, partition: int, results: dict[Key, Any]) -> None:
-        """Append ``results``, all of ``partition``, after which nothing is left to be written."""
-        pending = iter(results.items())
-        while portion := dict(islice(pending, self.room)):
-            self.keys += portion
-            self.results += portion.values()
+    def write_columns(self, partition: int, keys: list[Key], results: list[Any]) -> None:
+        """Append all of these, which are of ``partition``, after which nothing is left to be written."""
+        start = 0
+        while start < len(keys):
+            stop = start + self.room
+            self.keys += keys[start:stop]
+            self.results += results[start:stop]
+            start = stop
             self.write(partition)
 
     def write(self, partition: int) -> None:

@@ -85,6 +85,10 @@ class Holding:
         lists.update((key, [partial]) for key, partial in self.held.items())
         self.held, self.folded, self._step = lists, False, _append
 
+    def __len__(self) -> int:
+        """How many keys there are."""
+        return len(self.held)
+
     def clear(self) -> None:
         """Forget all keys."""
         self.held.clear()

@@ -29,10 +29,11 @@ from mincemeat.shuffle.batches import Columns, columns_of, is_batch
 from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns
 from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folds import Holding, StoppedAt
-from mincemeat.shuffle.order import dealt_by_range, in_order
+from mincemeat.shuffle.order import columns_in_order, dealt_by_range, in_order
 from mincemeat.shuffle.partition import make_partitioner
 from mincemeat.shuffle.recognise import map_side
 from mincemeat.shuffle.sizes import deep_size
+from mincemeat.shuffle.ungrouped import Ungrouped, ungroup
 
 # What can be taken apart into two, but is no pair: "ab" would quietly become 'a' and 'b', a set loses the order.
 _NEVER_PAIRS = (str, bytes, bytearray, set, frozenset)
@@ -72,8 +73,10 @@ class GroupBuffer:
         self._deflating = Deflating(stays_here=functions.stays_here)
         self._writer = writer
         self._budget_bytes = memory_bytes
-        self._holding = Holding(self._side)
+        self._holding: Holding | Ungrouped = Holding(self._side)
         self._held_bytes = 0.0
+        self._may_ungroup = self._side.collectfn is None and self._side.fold is None
+        self._looked_at = 0  # pairs of this bufferful, until it was judged whether their keys repeat
         self._batch: list[Any] = []  # pairs, unless mapfn gives many at once or breaks its word
         self._marks: list[tuple[int, Key]] = []  # where in the batch each record's pairs begin
         self._room = 1  # grows from the first measured pair on
@@ -189,14 +192,16 @@ class GroupBuffer:
         """Group ``pairs``, whose records are known to ``record_of``, and deal the buffer out if that filled it."""
         if not pairs:
             return
-        keys_before = len(self._holding.held)
+        keys_before = len(self._holding)
         try:
             self._holding.take(pairs)
         except StoppedAt as stop:
             blamed = _blamed_pair(record_of(stop.place), pairs[stop.place], stop.reason)
             raise blamed from blamed.__cause__
         self.pairs += len(pairs)
-        self._weigh(pairs, len(self._holding.held) - keys_before)
+        self._weigh(pairs, len(self._holding) - keys_before)
+        if self._may_ungroup and self._looked_at < limits.UNREPEATED_AMONG_PAIRS:
+            self._look_for_repeats(len(pairs))
         if self._held_bytes >= self._budget_bytes:
             self.spills += 1
             self._deal_out()
@@ -214,22 +219,59 @@ class GroupBuffer:
         sample = pairs[start::step]
         keys = {id(key): key for key, _value in sample}
         values = {id(value): value for _key, value in sample}
-        key_bytes = sum(map(deep_size, keys.values())) / len(keys) + limits.GROUP_BYTES
+        is_grouped = isinstance(self._holding, Holding)
+        entry_bytes = limits.GROUP_BYTES if is_grouped else limits.GROUP_VALUE_BYTES
+        key_bytes = sum(map(deep_size, keys.values())) / len(keys) + entry_bytes
         value_bytes = sum(map(deep_size, values.values())) / len(sample) + limits.GROUP_VALUE_BYTES
         # What is folded does not grow by further numbers; a str or list to which more is added does.
-        folded = self._holding.folded and {*map(type, values.values())} <= _OF_ONE_SIZE
+        folded = (
+            isinstance(self._holding, Holding)
+            and self._holding.folded
+            and {*map(type, values.values())} <= _OF_ONE_SIZE
+        )
         self._held_bytes += new_keys * key_bytes + (new_keys if folded else len(pairs)) * value_bytes
         self._affordable = int(self._budget_bytes * limits.BATCH_BUDGET_SHARE / (key_bytes + value_bytes))
         self._room = max(1, min(self._affordable, 2 * self._room, limits.BATCH_PAIRS_MAX))
 
+    def _look_for_repeats(self, more: int) -> None:
+        """Group no further in this bufferful if among its first pairs hardly any key was there twice."""
+        self._looked_at += more
+        if self._looked_at < limits.UNREPEATED_AMONG_PAIRS or not isinstance(self._holding, Holding):
+            return
+        if len(self._holding) >= self._looked_at * limits.UNREPEATED_SHARE:
+            self._held_bytes -= len(self._holding) * (limits.GROUP_BYTES - limits.GROUP_VALUE_BYTES)
+            self._holding = ungroup(self._holding.held)
+
     def _deal_out(self) -> None:
-        """Combine, deal the keys to the partitions and append one block for each that got any."""
-        held, folded = self._holding.held, self._holding.folded
+        """Deal what is held to the partitions and append one block for each that got any."""
+        if isinstance(self._holding, Holding):
+            self._deal_out_groups(self._holding)
+        else:
+            self._deal_out_pairs(self._holding)
+            self._holding = Holding(self._side)
+        self._held_bytes = 0.0
+        self._looked_at = 0
+
+    def _deal_out_pairs(self, holding: Ungrouped) -> None:
+        if self._splitters is not None:
+            dealt = holding.dealt_by_range(self._splitters)
+        else:
+            if self._is_sorted:
+                holding.keys, holding.values = columns_in_order(holding.keys, holding.values)
+            dealt = holding.dealt_by_index(self._partitioner.indices)
+        for partition, keys, values in dealt:
+            payload = encode_or_blame(keys, values, single=True, function="mapfn", stays_here=self._stays_here)
+            payload = self._deflating.packed(payload)
+            self._writer.append(partition, payload, keys=len(keys), pairs=len(keys), single=True)
+
+    def _deal_out_groups(self, holding: Holding) -> None:
+        """As ``_deal_out``, after the values of each key were combined."""
+        held, folded = holding.held, holding.folded
         if self._side.collectfn is not None and not folded:
             self._combine(held, self._side.collectfn)
             folded = True
         function = "mapfn" if self._side.collectfn is None else self._side.function
-        for partition, keys, columns in self._dealt(held):
+        for partition, keys, columns in self._dealt(holding):
             pairs = len(keys) if folded else sum(map(len, columns))
             single = pairs == len(keys)
             if single and not folded:
@@ -237,11 +279,11 @@ class GroupBuffer:
             payload = encode_or_blame(keys, columns, single=single, function=function, stays_here=self._stays_here)
             payload = self._deflating.packed(payload)
             self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
-        self._holding.clear()
-        self._held_bytes = 0.0
+        holding.clear()
 
-    def _dealt(self, held: dict[Key, Any]) -> Iterator[tuple[int, list[Key], list[Any]]]:
+    def _dealt(self, holding: Holding) -> Iterator[tuple[int, list[Key], list[Any]]]:
         """Partitions, ascending, each with its keys and their values, which are no longer held then."""
+        held = holding.held
         if self._splitters is not None:
             yield from dealt_by_range(held, self._splitters)
             return
@@ -253,7 +295,7 @@ class GroupBuffer:
             keys_of[partition].append(key)
             values_of[partition].append(value)
         del held
-        self._holding.clear()
+        holding.clear()
         for partition in sorted(keys_of):
             yield partition, keys_of.pop(partition), values_of.pop(partition)
 

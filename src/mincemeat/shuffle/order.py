@@ -12,6 +12,7 @@ import operator
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from mincemeat import limits
@@ -32,6 +33,22 @@ def in_order(keys: Collection[Key]) -> list[Key]:
     in any order; from what a key's own ``__lt__`` raised.
     """
     return _compared(lambda: _sorted(keys), keys)
+
+
+def columns_in_order(keys: list[Key], values: list[_T]) -> tuple[list[Key], list[_T]]:
+    """``keys``, some of which may be equal, ascending, and ``values`` with them; those of equal keys as they stood.
+
+    Raises: UserCodeError as ``in_order``.
+    """
+
+    def work() -> tuple[list[Key], list[_T]]:
+        if len(set(map(id, values))) == 1:  # None, mostly, and then keys are all there is
+            return _sorted(keys), values
+        _check_order(keys)
+        pairs = sorted(zip(keys, values, strict=True), key=itemgetter(0))
+        return [key for key, _ in pairs], [value for _, value in pairs]
+
+    return _compared(work, keys)
 
 
 def stretches(keys: Sequence[Key], splitters: Sequence[Key]) -> Iterator[tuple[int, int, int]]:
