@@ -1,4 +1,4 @@
-"""Sort with mincemeat: lines are keys, sort=True; slots of this machine, or with CLUSTER=1 two workers over TLS."""
+"""Sort with mincemeat in 512 MB: lines are keys; slots of this machine, or with CLUSTER=1 two workers over TLS."""
 
 import os
 import sys
@@ -7,16 +7,13 @@ from typing import Any
 
 import mincemeat
 
+# What two slots may hold, so that the whole tree of processes stays below 512 MB.
+MEMORY = "80MB"
+
 
 def lines(_where: tuple[str, int], text: str) -> Iterator[Any]:
     keys = text.removesuffix("\n").split("\n")
     yield mincemeat.Pairs(keys, [None] * len(keys))
-
-
-def alone(line: str, copies: list[None]) -> None:
-    """A result of None is a line with the key alone. Equal lines would become one; the workload has none."""
-    if len(copies) != 1:
-        raise ValueError(f"{len(copies)} equal lines: {line}")
 
 
 if __name__ == "__main__":
@@ -27,5 +24,5 @@ if __name__ == "__main__":
     # Bytes that are no UTF-8 come through as they are, and the order of UTF-8 is that of its bytes.
     source = mincemeat.text(path, errors="surrogateescape")
     written = f"{output}.txt"
-    mincemeat.run(source, lines, alone, sort=True, output=written, workers=workers, progress=False, **where)
+    mincemeat.run(source, lines, sort=True, output=written, memory=MEMORY, workers=workers, progress=False, **where)
     os.replace(written, output)

@@ -94,7 +94,6 @@ def test_a_part_that_stays_is_synced_with_all_that_is_in_it(tmp_path: Path, monk
     [
         ("jsonl", [b'{"key": "a", "value": [1, "b"]}', b'{"key": "b", "value": []}']),
         ("csv", [b'a,"[1, ""b""]"', b"b,[]"]),
-        ("txt", [b'a\t[1, "b"]', b"b\t[]"]),
     ],
 )
 def test_lists_are_json(tmp_path: Path, form: str, lines: list[bytes]) -> None:

@@ -22,7 +22,32 @@ def written(path: Path, *batches: dict[Any, Any]) -> bytes:
 def test_a_result_of_none_leaves_the_key_alone(tmp_path: Path) -> None:
     assert written(tmp_path / "r.txt", {"b": None, "a": None}) == b"b\na\n"
     assert written(tmp_path / "r.txt", {"b": None, "a": 1, "": ""}) == b"b\na\t1\n\t\n"
-    assert written(tmp_path / "r.txt", {1: None, None: 2, (1, "x"): [3]}) == b'1\nnull\t2\n[1, "x"]\t[3]\n'
+    assert written(tmp_path / "r.txt", {1: None, None: 2, (1, "x"): (3,)}) == b'1\nnull\t2\n[1, "x"]\t[3]\n'
+
+
+def test_of_a_list_there_is_a_line_for_each_element(tmp_path: Path) -> None:
+    assert written(tmp_path / "r.txt", {"a": [None, None], "b": [None]}) == b"a\na\nb\n"
+    assert written(tmp_path / "r.txt", {"a": [1, "x", None, [2]], "b": []}) == b"a\t1\na\tx\na\na\t[2]\nb\t[]\n"
+    assert written(tmp_path / "r.txt", {"a": [1, 2], "b": "c", "d": [3]}) == b"a\t1\na\t2\nb\tc\nd\t3\n"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("sort", [False, True])
+def test_lists_come_back_as_lists_of_text(tmp_path: Path, slash: str, sort: bool) -> None:
+    lists: dict[str, list[Any]] = {f"k{number:03d}": ["x", None, "y"][: number % 3 + 1] for number in range(200)}
+    results = written_in_parts(f"{tmp_path}/r.txt{slash}", lists, sort=sort)
+    assert len(results) == len(lists)
+    assert dict(results) == lists
+    assert {key: results[key] for key in lists} == lists
+    with pytest.raises(KeyError):
+        results["k"]
+
+
+def test_lists_of_nothing_are_keys_alone_and_come_back(tmp_path: Path) -> None:
+    lists = {f"{number}\t": [None] * (number % 3 + 1) for number in range(100)}
+    results = written_in_parts(f"{tmp_path}/r.txt", lists)
+    assert dict(results) == lists
+    assert results["7\t"] == [None, None]
 
 
 def test_text_stands_as_it_is(tmp_path: Path) -> None:

@@ -92,22 +92,33 @@ class LineFormat(BytesFormat):
 
     def find_line(self, stretch: Stretch, beginnings: list[bytes]) -> bytes:
         """The first line that begins with one of ``beginnings``, without its line end. Raises: KeyError."""
+        return next(self.find_lines(stretch, beginnings))
+
+    def find_lines(self, stretch: Stretch, beginnings: list[bytes]) -> Iterator[bytes]:
+        """The same and its neighbours that do so, too. ``beginnings`` may end with the line end."""
         check_size(stretch)
         with open(stretch.path, "rb") as file:
             if not stretch.length:
                 raise KeyError
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
                 end = stretch.offset + stretch.length
-                for beginning in beginnings:
-                    if memory[stretch.offset : stretch.offset + len(beginning)] == beginning:
-                        start = stretch.offset
-                    else:
-                        start = memory.find(b"\n" + beginning, stretch.offset, end) + 1
-                        if not start:
-                            continue
+                found = [place for each in beginnings if (place := _place_of(each, memory, stretch)) >= 0]
+                if not found:
+                    raise KeyError
+                start = min(found)
+                while start < end and any(memory[start : start + len(each)] == each for each in beginnings):
                     stop = memory.find(b"\n", start, end)
-                    return memory[start : end if stop < 0 else stop]
-        raise KeyError
+                    stop = end if stop < 0 else stop
+                    yield memory[start:stop]
+                    start = stop + 1
+
+
+def _place_of(beginning: bytes, memory: mmap.mmap, stretch: Stretch) -> int:
+    """Where the first line of ``stretch`` that begins so does; -1 if none does."""
+    if memory[stretch.offset : stretch.offset + len(beginning)] == beginning:
+        return stretch.offset
+    place = memory.find(b"\n" + beginning, stretch.offset, stretch.offset + stretch.length)
+    return place if place < 0 else place + 1
 
 
 def lines_of(stretch: Stretch) -> Iterator[bytes]:

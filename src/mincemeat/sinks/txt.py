@@ -1,13 +1,16 @@
-"""Results as plain lines: the key alone where the result is None, else key, tab, result.
+"""Results as plain lines: the key alone where the result is None, else key, tab, result; of a list a line an element.
 
-Decides: that line, which is what a sort of lines needs: text stands as it is, without quotes. So a key or result with a
-line end in it is refused. A tab in it is not, and lines are read again as cut at their first tab, unless all results
-were None. plain.py decides the forms of what is no text.
+Decides: those lines, which are what a sort of lines needs: text stands as it is, without quotes, and a line that was
+there three times (its result, without a reducefn, is a list of three) is so again. A key or result with a line end in
+it is refused. A tab in it is not, and lines are read again as cut at their first tab, unless all results were None. An
+empty list is the text ``[]``. plain.py decides the forms of what is no text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from mincemeat.model import Key, Pair
@@ -17,6 +20,7 @@ from mincemeat.sinks.parts import OTHER, BytesWriter, PartWriter
 from mincemeat.sinks.plain import json_text, plain
 
 _NONE: Final = {type(None)}
+_LIST: Final = {list}
 
 
 class TextWriter(BytesWriter):
@@ -24,11 +28,16 @@ class TextWriter(BytesWriter):
 
     def __init__(self, path: str, *, alone: bool) -> None:
         super().__init__(path, alone=alone)
-        self._kinds: set[type] = set()
+        self._kinds: set[type] = set()  # of what stands in a line
+        self._are_lists = True
         self._has_tabs = False
 
     def _bytes_of(self, keys: Sequence[Key], results: Sequence[Any]) -> bytes:
         kinds = set(map(type, results))
+        self._are_lists = self._are_lists and kinds == _LIST
+        if list in kinds:
+            keys, results = _a_line_each(keys, results)
+            kinds = set(map(type, results))
         self._kinds |= kinds
         try:
             data = _lines(keys, results, kinds)
@@ -46,7 +55,19 @@ class TextWriter(BytesWriter):
         return super()._finish()
 
     def _notes(self) -> dict[str, Any]:
-        return {"keys_alone": self._kinds <= _NONE}
+        return {"keys_alone": self._kinds <= _NONE, "lists": self._are_lists and bool(self._kinds)}
+
+
+def _a_line_each(keys: Sequence[Key], results: Sequence[Any]) -> tuple[Sequence[Key], Sequence[Any]]:
+    """Columns with a key and an element for each line."""
+    if set(map(type, results)) == _LIST and set(map(len, results)) == {1}:
+        return keys, [element for (element,) in results]
+    lines = [
+        (key, element)
+        for key, result in zip(keys, results, strict=True)
+        for element in (result if type(result) is list and result else (result,))
+    ]
+    return [key for key, _ in lines], [element for _, element in lines]
 
 
 def _lines(keys: Sequence[Key], results: Sequence[Any], kinds: set[type]) -> bytes:
@@ -98,29 +119,42 @@ class TextFormat(LineFormat):
         return TextWriter(path, alone=alone)
 
     def pairs(self, stretch: Stretch) -> Iterator[Pair]:
-        keys_alone = _keys_alone(stretch)
-        for line in lines_of(stretch):
-            text = line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
-            if keys_alone:
-                yield text, None
-            else:
-                key, tab, result = text.partition("\t")
-                yield key, result if tab else None
+        if not _notes(stretch).get("lists"):
+            yield from _pair_of_each_line(stretch)
+            return
+        for key, pairs in groupby(_pair_of_each_line(stretch), key=itemgetter(0)):
+            yield key, [result for _, result in pairs]
 
     def find(self, stretch: Stretch, key: Any) -> Any:
         texts = [_text(same).encode("utf-8", "surrogateescape") for same in equal_keys(key)]
         if any(b"\n" in text for text in texts):
             raise KeyError(key)
+        notes = _notes(stretch)
         beginnings = [text + b"\n" for text in texts]
-        if not _keys_alone(stretch):
+        if not notes.get("keys_alone"):
             beginnings += [text + b"\t" for text in texts]
-        line = self.find_line(stretch, beginnings)
-        rest = next(line[len(text) :] for text in texts if line.startswith(text) and line[len(text) :][:1] in b"\t")
-        return rest[1:].decode("utf-8", "surrogateescape") if rest else None
+        found = (_result_in(line, texts) for line in self.find_lines(stretch, beginnings))
+        return list(found) if notes.get("lists") else next(found)
 
 
-def _keys_alone(stretch: Stretch) -> bool:
-    return stretch.facts is not None and bool(stretch.facts.notes.get("keys_alone"))
+def _result_in(line: bytes, texts: list[bytes]) -> str | None:
+    rest = next(line[len(text) :] for text in texts if line.startswith(text) and line[len(text) :][:1] in b"\t")
+    return rest[1:].decode("utf-8", "surrogateescape") if rest else None
+
+
+def _pair_of_each_line(stretch: Stretch) -> Iterator[tuple[str, str | None]]:
+    keys_alone = _notes(stretch).get("keys_alone")
+    for line in lines_of(stretch):
+        text = line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+        if keys_alone:
+            yield text, None
+        else:
+            key, tab, result = text.partition("\t")
+            yield key, result if tab else None
+
+
+def _notes(stretch: Stretch) -> dict[str, Any]:
+    return {} if stretch.facts is None else stretch.facts.notes
 
 
 FORMATS: Final = {"txt": TextFormat()}
