@@ -9,8 +9,12 @@ The first turns into the second at the first pair that does not suit it (a str t
 shows: a partial is then the first value of its list, so the user's own function raises what it would have raised. No
 loop over pairs contains a call of ours.
 
-Tried and left out, as they gained nothing (bench/drain.py): counting values that are all 1 in C, and a small dict for
-each batch that is folded into the large one.
+Tried and left out, as they gained nothing (bench/drain_parts.py; nanoseconds a pair above draining, CPython 3.11 and
+3.13, 46,000 words): ``held[key] = get(key, 0) + value`` takes 117 and 146, ``try: held[key] += value`` 132 and 149,
+``if key in held`` 145 and 160, a defaultdict 127 and 148, the sums of a batch all in C 185 and 229, counting values
+that are all 1 in C 114 and 150, and going through the generator itself rather than through batches 122 and 143, where
+the same loop by hand takes 104 and 112. What takes the time is finding the key. Nor did a small dict for each batch
+that is folded into the large one.
 """
 
 from __future__ import annotations
