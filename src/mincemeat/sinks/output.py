@@ -10,15 +10,18 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from mincemeat import limits
 from mincemeat.errors import MincemeatError
 from mincemeat.model import Job, Pair
 from mincemeat.sinks.base import Sink
-from mincemeat.sinks.directory import PartDirectory
 from mincemeat.sinks.parts import PartWriter, format_called, open_part, take_facts
-from mincemeat.sinks.results import Results
 from mincemeat.sinks.single import SingleFile
+
+if TYPE_CHECKING:
+    from mincemeat.sinks.directory import PartDirectory
+    from mincemeat.sinks.results import Results
 
 
 class OutputSink(Sink):
@@ -33,9 +36,13 @@ class OutputSink(Sink):
         self.form = f"{format_name}/" if is_directory else format_name
         self._shown = path
         self._format = format_called(format_name)
-        self._destination = (
-            PartDirectory(path, self._format, format_name) if is_directory else SingleFile(path, self._format)
-        )
+        self._destination: PartDirectory | SingleFile
+        if is_directory:
+            from mincemeat.sinks.directory import PartDirectory
+
+            self._destination = PartDirectory(path, self._format, format_name)
+        else:
+            self._destination = SingleFile(path, self._format)
         self._own: PartWriter | None = None
         self._partitions: int | None = None
         self._count = 0
@@ -72,6 +79,8 @@ class OutputSink(Sink):
             with self._aborting_on_error():
                 self._add_own()
                 stretches = self._destination.commit(self._partitions)
+            from mincemeat.sinks.results import Results
+
             self._results = Results(self._shown, self._format, stretches, self._partitions, self._count)
 
     def abort(self) -> None:

@@ -23,7 +23,6 @@ Anything else is an InvalidEmission that names key and type. Knows nothing of fi
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import json
 import math
@@ -88,7 +87,9 @@ def _plain_object(value: Any) -> Plain:
         form = _FORMS_BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
         if form is not None:
             return form(value)  # type: ignore[no-any-return]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if hasattr(type(value), "__dataclass_fields__"):
+        import dataclasses  # not at the top: it takes as long as all else here, and a value is here only if it has been
+
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
