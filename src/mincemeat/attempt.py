@@ -204,7 +204,7 @@ class _Results(abc.ABC):
         self.room = limits.RESULTS_PER_FIRST_BLOCK
         self._portion_bytes = min(limits.RESULT_BLOCK_BYTES, memory_bytes * limits.BATCH_BUDGET_SHARE)
 
-    def write_columns(self, partition: int, keys: list[Key], results: list[Any]) -> None:
+    def write_columns(self, partition: int, keys: list[Key], results: Sequence[Any]) -> None:
         """Append all of these, which are of ``partition``, after which nothing is left to be written."""
         start = 0
         while start < len(keys):

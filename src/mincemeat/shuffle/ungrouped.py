@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final, overload
 
 from mincemeat.model import Key, Pair, Value
 from mincemeat.shuffle.batches import Columns
@@ -98,10 +98,30 @@ def ungroup(groups: dict[Key, list[Value]]) -> Ungrouped:
     return Ungrouped(keys, [*chain.from_iterable(groups.values())])
 
 
-def grouped(keys: list[Key], values: list[Value]) -> tuple[list[Key], list[list[Value]]]:
+class ListEach(Sequence[list[Value]]):
+    """A list of its own around each of ``values``, made when a slice of them is asked for: all at once are slow to make,
+    because they no longer fit into the processor's cache."""
+
+    def __init__(self, values: list[Value]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, place: int) -> list[Value]: ...
+    @overload
+    def __getitem__(self, place: slice[Any, Any, Any]) -> list[list[Value]]: ...
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [[value] for value in self._values[place]]
+        return [self._values[place]]
+
+
+def grouped(keys: list[Key], values: list[Value]) -> tuple[list[Key], Sequence[list[Value]]]:
     """Each key once, with the list of its values. ``keys`` are in order, so that equal ones are neighbours."""
     if not any(map(operator.eq, keys, islice(keys, 1, None))):
-        return keys, [[value] for value in values]
+        return keys, ListEach(values)
     once: list[Key] = []
     lists: list[list[Value]] = []
     for key, value in zip(keys, values, strict=True):

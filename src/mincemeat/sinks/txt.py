@@ -45,8 +45,11 @@ class TextWriter(BytesWriter):
                 raise ValueError("a line end")
         except (TypeError, ValueError, RecursionError) as error:
             raise blaming(keys, results, _checked, error) from error
-        if not self._has_tabs and data.count(b"\t") != (0 if kinds == _NONE else len(keys) - results.count(None)):
-            self._has_tabs = True
+        if not self._has_tabs:
+            if kinds == _NONE:
+                self._has_tabs = b"\t" in data
+            else:
+                self._has_tabs = data.count(b"\t") != len(keys) - results.count(None)
         return data
 
     def _finish(self) -> tuple[int, int]:
