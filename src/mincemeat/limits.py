@@ -73,8 +73,8 @@ BATCH_PAIRS_MEASURED: Final = 4
 # allocation; and what each further value costs in that list. measured: sys.getsizeof on 64-bit CPython 3.11.
 GROUP_BYTES: Final = 176
 GROUP_VALUE_BYTES: Final = 9
-# If among so many pairs of a bufferful, without a combiner, this share of the keys or more is there once, the rest of it
-# is not grouped: a dict of lists would cost five times as much as two columns. measured: bench/ungrouped.py
+# If among so many pairs of a bufferful, without a combiner, this share of the keys or more is there once, the rest of
+# it is not grouped: a dict of lists would cost several times as much as two columns. measured: bench/ungrouped.py
 UNREPEATED_AMONG_PAIRS: Final = 8192
 UNREPEATED_SHARE: Final = 0.9
 # Results of reducefn are written in blocks of this many: enough to make the 40 bytes of a block's header and the

@@ -1,6 +1,6 @@
 """Decides how pairs are held whose keys hardly repeat: as two columns, as they were emitted, without a dict.
 
-It knows nothing of budgets or blocks. A dict of lists costs five times as much a pair as two columns do when nearly
+It knows nothing of budgets or blocks. A dict of lists costs several times as much a pair as two columns do when nearly
 every pair has a key of its own, as in a sort or a join, and its lists more memory than the keys. What a dict would have
 done is done where it is needed anyway: keys are found equal when they are sorted, or on the reduce side.
 measured: bench/ungrouped.py.
@@ -99,8 +99,10 @@ def ungroup(groups: dict[Key, list[Value]]) -> Ungrouped:
 
 
 class ListEach(Sequence[list[Value]]):
-    """A list of its own around each of ``values``, made when a slice of them is asked for: all at once are slow to make,
-    because they no longer fit into the processor's cache."""
+    """A list of its own around each of ``values``, made when a slice of them is asked for.
+
+    All at once would be slow to make, because they no longer fit into the processor's cache.
+    """
 
     def __init__(self, values: list[Value]) -> None:
         self._values = values
