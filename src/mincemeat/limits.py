@@ -44,9 +44,9 @@ MEMORY_ASSUMED_BYTES: Final = 4 * 2**30
 MEMORY_ASKED_BYTES_MIN: Final = 2**20
 MEMORY_ASKED_BYTES_MAX: Final = 64 * 2**40
 
-# Reduce tasks coalesce neighbouring partitions until their blocks hold about this many bytes: a few hundred
-# milliseconds of reducing, so that a tiny job has one reduce task and a large one keeps every slot busy.
-REDUCE_TASK_BYTES: Final = 8 * 2**20
+# Reduce tasks coalesce neighbouring partitions until their blocks hold about this many bytes: one or two hundred
+# milliseconds of reducing, so that a tiny job has one reduce task, and a large one has slots that end together.
+REDUCE_TASK_BYTES: Final = 4 * 2**20
 # ... but shrink to as little as this part of it where slots would stand idle: still longer than a round trip.
 REDUCE_TASK_SHRINK_MAX: Final = 8
 
@@ -138,6 +138,8 @@ CUTTING_SECONDS: Final = 0.05
 SPLIT_BYTES_MAX: Final = 4 * 2**20
 # Pieces of files: large enough to hide seeks and round trips, small enough that hundreds exist at a gigabyte.
 FILE_SPLIT_BYTES: Final = 4 * 2**20
+# With so much of it, a second slot is worth its start before the first has been found busy.
+MUCH_INPUT_BYTES: Final = 16 * 2**20
 # Small files share a split until it holds this many files or FILE_SPLIT_BYTES.
 FILES_PER_SPLIT_MAX: Final = 256
 # What a byte of a compressed file counts for when splits are filled: text shrinks about that much.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mincemeat import reducers
 from mincemeat.model import AttemptId, Phase, Span, TaskId, UserFunctions
+from mincemeat.reducers import Fold
 from mincemeat.shuffle.block import encode_columns
 from mincemeat.shuffle.folded import FoldedGroups
 from mincemeat.shuffle.grouping import read_groups
@@ -160,3 +161,16 @@ def test_values_that_are_folded_do_not_fill_memory(tmp_path: Path) -> None:
         ((_, groups),) = read_groups(spans, range(1), files, memory_bytes=2000, fold=fold)
     assert isinstance(groups, FoldedGroups)
     assert (groups, groups.taken) == ({"a": 1000, "b": 1000, "c": 1000}, 3000)
+
+
+@pytest.mark.parametrize("fold", [Fold.SUM, Fold.ADD, Fold.MIN, Fold.MAX, Fold.FIRST, Fold.LAST])
+def test_a_first_block_is_folded_like_any_other(fold: Fold) -> None:
+    """It is taken as a whole if it can be: not with a key twice (pairs that were not grouped), nor to sum up bools."""
+    for keys, values in (([1, 2], [True, False]), ([1, 1, 2], [5, 6, 7]), ([3, 4], [8, 9])):
+        whole, apart = FoldedGroups(fold), FoldedGroups(fold)
+        apart.take([0], [0], single=True)
+        for groups in (whole, apart):
+            if not groups.take(keys, values, single=True):
+                groups.unfold()
+        del apart[0]
+        assert list(map(repr, whole.items())) == list(map(repr, apart.items()))

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from mincemeat import usercode
+from mincemeat import limits, usercode
 from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
@@ -53,10 +53,20 @@ def carry_out(
     with ScratchDirectory() as scratch:
         sweep_soon()
         try:
-            job, first = with_splitters(job, source, first)
+            # Much input needs a second slot, which may as well boot while a sample is taken.
+            is_much = slots > 1 and (source.input_bytes_total or 0) >= limits.MUCH_INPUT_BYTES
+            second = SlotProcess() if is_much else None
+            try:
+                job, first = with_splitters(job, source, first)
+            except BaseException:
+                if second is not None:
+                    second.kill()
+                raise
             run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
             try:
                 run.add_slot(first)
+                if second is not None:
+                    run.add_slot(second)
                 run.until_done(observe)
             finally:
                 run.close()

@@ -45,6 +45,12 @@ class FoldedGroups(defaultdict[Key, Any]):
         if not self._suits(values if single else list(chain.from_iterable(values))):
             return False
         self.taken += len(values) if single else sum(map(len, values))
+        # A single True sums up to 1.
+        if single and not self and (self._fold is not Fold.SUM or {*map(type, values)} == {int}):
+            self.update(zip(keys, values, strict=True))  # in C, and right unless a key stands there twice
+            if len(self) == len(keys):
+                return True
+            self.clear()
         _STEPS[self._fold](self, keys, values if single else map(_OF_LIST[self._fold], values))
         return True
 
@@ -65,10 +71,11 @@ class FoldedGroups(defaultdict[Key, Any]):
             for key, partial in self.items():
                 self[key] = [partial]  # replaces a value only, which a running iteration allows
 
-    def in_order(self, keys: Iterable[Key]) -> FoldedGroups:
+    def in_order(self, keys: list[Key]) -> FoldedGroups:
         """The same with its keys in the order of ``keys``, which are all of them; this one is empty afterwards."""
         ordered = FoldedGroups(self._fold)
-        ordered.update((key, self.pop(key)) for key in keys)
+        ordered.update(zip(keys, map(self.__getitem__, keys), strict=True))
+        self.clear()
         ordered.is_folded, ordered.taken = self.is_folded, self.taken
         return ordered
 

@@ -69,14 +69,15 @@ def stretches(keys: Sequence[Key], splitters: Sequence[Key]) -> Iterator[tuple[i
 
 
 def dealt_by_range(held: dict[Key, _T], splitters: Sequence[Key]) -> Iterator[tuple[int, list[Key], list[_T]]]:
-    """Ranges, ascending, each with its keys in order and what ``held`` has for them, which it no longer has then.
+    """Ranges, ascending, each with its keys in order and what ``held`` has for them; it is empty at the end.
 
     Raises: UserCodeError as ``in_order``.
     """
     ordered = in_order(held)
     for number, start, stop in stretches(ordered, splitters):
         keys = ordered[start:stop]
-        yield number, keys, list(map(held.pop, keys))
+        yield number, keys, list(map(held.__getitem__, keys))
+    held.clear()
 
 
 def splitters_of(sample: Sequence[Key], ranges: int) -> tuple[Key, ...]:
