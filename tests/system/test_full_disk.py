@@ -110,7 +110,7 @@ def test_the_job_goes_on_without_a_worker_whose_disk_is_full_and_the_log_names_b
         assert f"the disk that holds {small}/mincemeat-" in line
         assert "more bytes did not fit" in line
     if splits_per_attempt == 1:
-        assert len(failures) == 3
+        assert len(failures) >= 3  # more if it was alone for a while, and met a task twice
         assert any(line.startswith(f"worker {worker} gets no more attempts: 3 different tasks") for line in told)
 
 
