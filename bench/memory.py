@@ -1,15 +1,16 @@
 """Memory: the peak of the whole process tree for 1, 4 and 16 times the budget, and for one key with many values.
 
-Workloads, each on two slots of the processes engine, results into a JSON Lines file:
+Workloads, each on --slots slots of the processes engine, results into a JSON Lines file:
 
     unique      word count where every word is new: nothing can be combined, and every word is a result
     one key     10 million values under one key, counted, summed, indexed and compared by its reducer
 
-A size of N times the budget means that the pairs, as Python objects in one dict, hold about N budgets. The peak is the
+A size of N times the budget means that the pairs, as Python objects in one dict, hold about N times what all slots
+together may hold: less does not fill them, and says nothing. The peak is the
 largest sum of resident sets (/proc/PID/statm) of this job's processes, looked at every 20 ms; pages that processes
 share count for each of them, so it is an upper bound. Linux only.
 
-Run: python bench/memory.py [--memory 67108864] [--times 1 4 16] [--values 10000000] [--rounds 3]
+Run: python bench/memory.py [--memory 67108864] [--slots 2] [--times 1 4 16] [--values 10000000] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ from mincemeat.sinks.base import sink_for_path
 from mincemeat.model import UserFunctions
 if __name__ == "__main__":
     api.run_job(
-        DATA, UserFunctions(*FUNCTIONS), sink_for_path(sys.argv[1]), api.make_engine("processes", workers=2),
+        DATA, UserFunctions(*FUNCTIONS), sink_for_path(sys.argv[1]), api.make_engine("processes", workers={slots}),
         memory=int(sys.argv[2]), partitions={partitions}, progress=False,
     )
 """
@@ -69,15 +70,16 @@ if __name__ == "__main__":
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memory", type=int, default=64 * 2**20, help="bytes for each slot")
+    parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--times", type=int, nargs="*", default=[1, 4, 16], help="sizes, in budgets")
     parser.add_argument("--values", type=int, default=10_000_000, help="of the one key; 0 leaves it out")
     parser.add_argument("--partitions", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print(f"Python {platform.python_version()}, {platform.machine()}, 2 slots, budget {options.memory / 2**20:.0f} MiB")
+    print(f"Python {platform.python_version()}, {platform.machine()}, {options.slots} slots, budget {options.memory / 2**20:.0f} MiB")
     first: float | None = None
     for times in options.times:
-        words = times * options.memory // _BYTES_PER_WORD
+        words = times * options.slots * options.memory // _BYTES_PER_WORD
         peak = show(f"unique {times}x ({words:,} words)", _UNIQUE, words, options)
         first = peak if first is None else first
         print(f"{'':36} {peak / first:5.2f} of the first")
@@ -101,7 +103,7 @@ def show(name: str, program: str, pairs: int, options: argparse.Namespace) -> fl
 def peak_of(program: str, pairs: int, options: argparse.Namespace) -> int:
     """Run ``program`` for about ``pairs`` pairs; the largest sum of resident bytes that was seen."""
     records = 256
-    source = program.format(words=pairs // records, records=records) + _RUN.format(partitions=options.partitions)
+    source = program.format(words=pairs // records, records=records) + _RUN.format(partitions=options.partitions, slots=options.slots)
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory, "job.py")
         script.write_text(source, "utf-8")
