@@ -76,7 +76,8 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print(f"Python {platform.python_version()}, {platform.machine()}, {options.slots} slots, budget {options.memory / 2**20:.0f} MiB")
+    budget = f"{options.slots} slots, budget {options.memory / 2**20:.0f} MiB"
+    print(f"Python {platform.python_version()}, {platform.machine()}, {budget}")
     first: float | None = None
     for times in options.times:
         words = times * options.slots * options.memory // _BYTES_PER_WORD
@@ -103,7 +104,8 @@ def show(name: str, program: str, pairs: int, options: argparse.Namespace) -> fl
 def peak_of(program: str, pairs: int, options: argparse.Namespace) -> int:
     """Run ``program`` for about ``pairs`` pairs; the largest sum of resident bytes that was seen."""
     records = 256
-    source = program.format(words=pairs // records, records=records) + _RUN.format(partitions=options.partitions, slots=options.slots)
+    source = program.format(words=pairs // records, records=records)
+    source += _RUN.format(partitions=options.partitions, slots=options.slots)
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory, "job.py")
         script.write_text(source, "utf-8")

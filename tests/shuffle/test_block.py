@@ -354,6 +354,34 @@ def test_plain_data_is_marshalled_and_comes_back_as_it_was(rows: Any, tmp_path_f
     assert alike(carried(tmp_path_factory, keys, firsts, single=True), (CODEC_MARSHAL, (keys, firsts)))
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [""],
+        ["", ""],
+        ["a"],
+        ["a", "b"],
+        ["\0"],
+        ["a\0", "b"],
+        ["", "\0"],
+        ["\0", ""],
+        ["\u00e4", "b"],
+        ["\ud800"],
+        ["\U0001f600", ""],
+    ],
+)
+def test_text_as_keys_comes_back_as_it_was(keys: list[str], tmp_path_factory: Any) -> None:
+    values = list(range(len(keys)))
+    assert alike(carried(tmp_path_factory, keys, values, single=True), (CODEC_MARSHAL, (keys, values)))
+
+
+@settings(max_examples=100)
+@given(keys=st.lists(st.text("a\0\u00e4b"), min_size=1))
+def test_any_text_as_keys_comes_back_as_it_was(keys: list[str], tmp_path_factory: Any) -> None:
+    values = list(range(len(keys)))
+    assert alike(carried(tmp_path_factory, keys, values, single=True), (CODEC_MARSHAL, (keys, values)))
+
+
 @settings(max_examples=100)
 @given(plain=st.lists(PLAIN, max_size=4), other=OTHER, place=st.integers(0, 4))
 def test_anything_else_among_plain_data_is_pickled(plain: Any, other: Any, place: int, tmp_path_factory: Any) -> None:

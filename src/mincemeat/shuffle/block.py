@@ -47,6 +47,8 @@ PICKLE_PROTOCOL: Final = 5
 # pickle does; without them such a block is six times as large. What only the column refers to costs no look-up, and
 # ASCII, unlike before version 4, no copy. measured: bench/blocks.py.
 MARSHAL_VERSION: Final = 4
+# Between keys that are marshalled as one string.
+_SEPARATOR: Final = "\0"
 # Every key has exactly one value, and the second column holds the values themselves instead of lists of them.
 FLAG_SINGLE: Final = 0x01
 # The payload is how long it is when inflated, then a zlib stream (RFC 1950) of what the codec made.
@@ -110,10 +112,19 @@ def encode_columns(keys: list[Key], values: list[Any], *, single: bool = False, 
     """
     if stays_here and _are_plain(keys) and _are_plain(values if single else list(chain.from_iterable(values))):
         try:
-            return Payload(marshal.dumps((keys, values), MARSHAL_VERSION), CODEC_MARSHAL)
+            return Payload(marshal.dumps((_joined(keys) or keys, values), MARSHAL_VERSION), CODEC_MARSHAL)
         except ValueError:  # a string of more than two gigabytes
             pass
     return Payload(pickle.dumps((keys, values), protocol=PICKLE_PROTOCOL), CODEC_PICKLE)
+
+
+def _joined(keys: list[Key]) -> str:
+    """Plain ``keys`` as one string where that gives them back, which takes half the time: ASCII text without NUL."""
+    try:
+        text = _SEPARATOR.join(keys)
+    except TypeError:  # not all are text
+        return ""
+    return text if text.isascii() and text.count(_SEPARATOR) == len(keys) - 1 else ""
 
 
 def _are_plain(column: list[Any]) -> bool:
@@ -331,9 +342,12 @@ def _unmarshalled(block: Block, stays_here: bool) -> Any:
     if not stays_here:
         raise _corrupt(block.path, block.offset, "marshalled, which is read only where it was written", 0, block.codec)
     try:
-        return marshal.loads(block.payload)
+        columns = marshal.loads(block.payload)
     except (EOFError, ValueError, TypeError) as error:
         raise _corrupt(block.path, block.offset, "payload cannot be unmarshalled", "columns", error) from error
+    if type(columns) is tuple and len(columns) == 2 and type(columns[0]) is str:
+        return columns[0].split(_SEPARATOR), columns[1]
+    return columns
 
 
 def _corrupt(path: str, offset: int, damage: str, expected: object, found: object) -> BlockCorrupt:
