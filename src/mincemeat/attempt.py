@@ -43,7 +43,7 @@ from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folded import FoldedGroups
 from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
 from mincemeat.shuffle.grouping import read_columns, read_groups
-from mincemeat.shuffle.order import columns_in_order
+from mincemeat.shuffle.order import columns_in_order, have_one_order
 from mincemeat.shuffle.recognise import reduce_fold, reduce_side
 from mincemeat.shuffle.store import JobStore, RegroupFiles
 from mincemeat.shuffle.ungrouped import grouped
@@ -141,7 +141,7 @@ def _order_only(functions: UserFunctions, reading: _Reading, results: _Results) 
         loads=reading.loads,
         stays_here=functions.stays_here,
     )
-    if columns is None:
+    if columns is None or not all(have_one_order(pairs.keys) for _, pairs in columns):
         return None
     keys = values = 0
     for partition, pairs in columns:

@@ -165,3 +165,29 @@ def test_neighbours_that_are_equal_become_one_key(pairs: list[tuple[int, int]]) 
     once, lists = grouped([key for key, _ in pairs], [value for _, value in pairs])
     assert dict(zip(once, lists, strict=True)) == plain([[(0, pairs)]])
     assert once == sorted(set(once))
+
+
+class Urgency:
+    """Ordered by its number alone, and equal by name, too: equal ones need not be neighbours when sorted."""
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number, self.name = number, name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Urgency) and (self.number, self.name) == (other.number, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.number, self.name))
+
+    def __lt__(self, other: Urgency) -> bool:
+        return self.number < other.number
+
+
+def test_keys_that_order_less_than_they_tell_apart_are_grouped(tmp_path: Path) -> None:
+    count = 2 * limits.UNREPEATED_AMONG_PAIRS
+    pairs = [(Urgency(number % 5, str(number)), turn) for turn in range(2) for number in range(count)]
+    functions = UserFunctions(emit, sort=True, stays_here=True)
+    results = carried_out(functions, [[(0, pairs)]], tmp_path, map_bytes=2**27, reduce_bytes=2**27)
+    assert len(results) == count
+    assert set(map(tuple, results.values())) == {(0, 1)}
+    assert [key.number for key in results] == sorted(key.number for key in results)

@@ -185,3 +185,12 @@ def test_no_backup_without_a_median() -> None:
 
 def test_small_phase_is_repeated_on_idle_slots() -> None:
     assert chosen(0.5, 0.7, 0.6, committed=0, total=9, idle=2) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("task_timeout", "splits", "seconds"), [(60.0, 1, 60.0), (60.0, 1024, 64.0), (0.5, 3, 1.5), (0.5, 1000, 4.5)]
+)
+def test_an_attempt_over_many_splits_is_not_given_the_time_of_all(
+    task_timeout: float, splits: int, seconds: float
+) -> None:
+    assert policy.attempt_timeout(task_timeout, splits) == seconds

@@ -259,3 +259,17 @@ def test_a_partitionfn_of_the_users_says_nothing_about_where_keys_are(tmp_path: 
             part.finish(range(index, index + 1), ANYWHERE)
             sink.take_part(part.path)
     assert [sink.results[key] for key in "abc"] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".txt", ".sqlite", ".pickle"])
+def test_results_of_a_file_that_the_next_job_replaced_are_not_mixed_with_its_own(tmp_path: Path, ending: str) -> None:
+    path = f"{tmp_path}/r{ending}"
+    before = written_in_parts(path, {f"a{number}": number for number in range(50)})
+    iterator = iter(before.items())
+    next(iterator)
+    for job in range(3):  # the number of the file itself may come again
+        after = written_in_parts(path, {f"b{job}{number}": number for number in range(90)})
+        for read in (lambda: list(before), lambda: before["a1"], lambda: dict(before.items())):
+            with pytest.raises(MincemeatError, match="replaced or changed since: open them again"):
+                read()
+        assert len(list(after)) == 90

@@ -43,6 +43,7 @@ from mincemeat.errors import (
 )
 from mincemeat.limits import VERSION
 from mincemeat.model import AttemptId, Failure, FailureKind, Phase, Span, TaskId, shorten
+from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.shuffle.store import JobStore, make_directory
 from mincemeat.slot_channel import Header, crash_failure, read_failure, timeout_failure
 from mincemeat.wire import messages
@@ -230,14 +231,14 @@ class WorkerSession:
                 make_directory(directory)
                 await self._channels.get(get("split", job.job, start.attempt), directory / "payloads")
                 header["payloads"] = str(directory / "payloads")
-            reply, body = await self._in_slot(job, header, body, attempts=len(start.split_bytes))
+            reply, body = await self._in_slot(job, header, body, splits=len(start.split_bytes))
             if reply["did"] == "unreadable":  # files that only the server sees
                 make_directory(directory)
                 paths = [directory / str(number) for number in range(len(start.split_bytes))]
                 for number, path in enumerate(paths):
                     await self._channels.get(get("split-data", job.job, start.attempt, number), path)
                 header = {"do": "map", "attempt": start.attempt, "data": list(map(str, paths))}
-                reply, body = await self._in_slot(job, header, b"", attempts=len(paths))
+                reply, body = await self._in_slot(job, header, b"", splits=len(paths))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         if reply["did"] == "unreadable":  # not even with its data
@@ -304,15 +305,15 @@ class WorkerSession:
         )
 
     async def _in_slot(
-        self, job: messages.JobStart, header: Header, body: bytes, attempts: int = 1
+        self, job: messages.JobStart, header: Header, body: bytes, splits: int = 1
     ) -> tuple[Header, bytes]:
-        """One exchange with a slot within the job's time limit for so many. Raises: SlotDied, TimeoutError."""
+        """One exchange with a slot within the job's time limit for so many splits. Raises: SlotDied, TimeoutError."""
         slot = await self._pool.take()
         try:
             if slot.prepared != job.job:
                 await self._prepare(slot, job)
             limit = job.task_timeout_seconds
-            async with asyncio.timeout(None if limit is None else limit * attempts):
+            async with asyncio.timeout(None if limit is None else attempt_timeout(limit, splits)):
                 answer = await slot.exchange(header, body)
         except BaseException:  # dead, overdue or not wanted any more
             self._pool.discard(slot)

@@ -23,6 +23,7 @@ from mincemeat.errors import UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
+from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.shuffle.store import JobStore, make_directory, writing_file
 from mincemeat.slot_channel import Decoder, Header, crash_failure, map_message, read_failure, timeout_failure
@@ -225,7 +226,7 @@ class _LocalRun:
 
     def _set_deadline(self, slot: _Slot, splits: int) -> None:
         if self._job.task_timeout_seconds is not None:
-            slot.deadline = time.monotonic() + self._job.task_timeout_seconds * splits
+            slot.deadline = time.monotonic() + attempt_timeout(self._job.task_timeout_seconds, splits)
 
     def _start_with_data(self, slot: _Slot, attempt: AttemptId) -> None:
         """Give the slot the splits that it cannot read: only this process sees such files (fsspec's memory://, say).

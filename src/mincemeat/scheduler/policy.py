@@ -120,6 +120,15 @@ def attempt_bytes(bytes_done: int, seconds_done: float, bytes_left: int | None, 
     return min(rate * limits.ATTEMPT_SECONDS, bytes_left * limits.ATTEMPT_SHARE_OF_REST / max(1, slots))
 
 
+def attempt_timeout(task_timeout: float, splits: int) -> float:
+    """How long an attempt over ``splits`` splits may take, in seconds, where one may take ``task_timeout``.
+
+    Of several each is attempted alone after that, so this need not be the time that all of them may take: they were
+    expected to be quick, and one that never ends should not go unnoticed for a thousand times its limit.
+    """
+    return min(task_timeout * splits, task_timeout + limits.ATTEMPT_SECONDS)
+
+
 def choose_backups(
     running: Iterable[tuple[AttemptId, float]],
     *,

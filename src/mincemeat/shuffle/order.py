@@ -51,6 +51,14 @@ def columns_in_order(keys: list[Key], values: list[_T]) -> tuple[list[Key], list
     return _compared(work, keys)
 
 
+def have_one_order(keys: Collection[Key]) -> bool:
+    """Whether equal ones of ``keys`` are certainly neighbours when sorted: a class may order its objects by less."""
+    kinds: set[Any] = set(map(type, keys))
+    if kinds == {tuple}:
+        kinds = set(map(type, chain.from_iterable(keys)))
+    return kinds <= _ORDERED | {float}
+
+
 def stretches(keys: Sequence[Key], splitters: Sequence[Key]) -> Iterator[tuple[int, int, int]]:
     """Which of ``keys``, which are in order, belong to which range: ``(range, start, stop)``, no empty ones.
 

@@ -40,6 +40,8 @@ class Results(Mapping[Any, Any]):
         self._stretches = stretches
         self._count = count
         self._files = tuple(dict.fromkeys(stretch.path for stretch in stretches))
+        # Part files have names of their own; one file has the name that the next job's will have.
+        self._identity = _identity(self._files[0]) if len(self._files) == 1 else None
         self._finder = _Finder(fmt, stretches, partitions)
         self._ahead = _ReadAhead(self._pairs)
 
@@ -82,10 +84,11 @@ class Results(Mapping[Any, Any]):
 
         Raises: BlockCorrupt, naming the file.
         """
-        with self._reading():
+        with self._reading(whatever_is_there=True):
             for stretch in self._stretches:
                 if stretch.facts is not None:
                     _compare(stretch)
+        with self._reading():
             found = sum(1 for _ in self._pairs())
         if found != len(self):
             text = f"{self.path!r} has {found} results, and {len(self)} were written"
@@ -102,8 +105,13 @@ class Results(Mapping[Any, Any]):
                 yield from self._format.pairs(stretch)
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self, *, whatever_is_there: bool = False) -> Iterator[None]:
         try:
+            if not whatever_is_there and self._identity is not None and _identity(self._files[0]) != self._identity:
+                raise MincemeatError(
+                    f"the results in {self.path!r} were replaced or changed since: open them again",
+                    path=self._files[0],
+                )
             yield
         except FileNotFoundError as error:
             if error.filename not in self._files:
@@ -113,6 +121,12 @@ class Results(Mapping[Any, Any]):
                 "open them again",
                 path=error.filename,
             ) from error
+
+
+def _identity(path: str) -> tuple[int, int, int, int]:
+    """What tells a file from another one of its name. Raises: OSError."""
+    facts = os.stat(path)
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 class _Items(ItemsView[Any, Any]):

@@ -33,7 +33,7 @@ class Target:
         self.path = os.path.realpath(path)
         self._shown = os.fspath(path)
         directory, name = os.path.split(self.path)
-        self._prefix = f".{name[:100]}."
+        self._prefix = f".{os.fsencode(name)[:100].decode('utf-8', 'ignore')}."
         self.is_open = True
         if not os.path.isdir(directory):
             raise refusal(self._shown, f"there is no directory {os.path.dirname(self._shown)!r}")
