@@ -158,6 +158,8 @@ def run_job(
 
             source = as_source(datasource)
             try:
+                if sink.target and source.reads(sink.target):
+                    raise InvalidJob(f"{sink.target!r} is an input of this job; name another file for the results")
                 with progress_line(progress) as line:
                     engine.run(job, source, sink, line.observe)
             except Exception as error:

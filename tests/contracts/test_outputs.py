@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import mincemeat
-from mincemeat import InvalidEmission
+from mincemeat import InvalidEmission, InvalidJob
 from mincemeat.api import make_engine
 from mincemeat.model import Job, UserFunctions
 from mincemeat.sinks import Results, open_results, sink_for_path
@@ -135,3 +135,13 @@ def test_a_result_without_a_form_fails_the_job_in_the_users_terms(tmp_path: Path
     assert isinstance(story, mincemeat.JobFailed)
     assert (story.function, story.key, story.exception_type) == ("reducefn", "'bad'", "InvalidEmission")
     assert os.listdir(tmp_path) == ["scratch"]
+
+
+@pytest.mark.parametrize("name", ["in.txt", "link.txt"])
+def test_an_input_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in.txt").write_text("a\nb\n")
+    (tmp_path / "link.txt").symlink_to("in.txt")
+    with pytest.raises(InvalidJob, match="is an input of this job; name another file for the results"):
+        mincemeat.run(mincemeat.lines(str(tmp_path / "in.txt")), engine="inline", output=str(tmp_path / name))
+    assert (tmp_path / "in.txt").read_text() == "a\nb\n"
+    assert sorted(os.listdir(tmp_path)) == ["in.txt", "link.txt"]

@@ -26,6 +26,10 @@ class CountingSink(Sink):
     def form(self) -> str:  # type: ignore[override]  # it is the inner one's, whenever it is asked for
         return self._inner.form
 
+    @property
+    def target(self) -> str:  # type: ignore[override]
+        return self._inner.target
+
     def prepare(self, job: Job) -> None:
         self._inner.prepare(job)
 
@@ -62,6 +66,10 @@ class TopSink(Sink):
         self._count = count
         self._best: list[Pair] = []
         self._ended = False
+
+    @property
+    def target(self) -> str:  # type: ignore[override]
+        return self._inner.target
 
     def write(self, pairs: Iterable[Pair]) -> None:
         for pair in pairs:

@@ -43,6 +43,8 @@ class Sink(abc.ABC):
     """
 
     form: str = ""
+    # The file that a commit replaces, if it is one.
+    target: str = ""
 
     def prepare(self, job: Job) -> None:
         """``job`` begins. What it is matters only to sinks that say later where a key is."""

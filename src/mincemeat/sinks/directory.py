@@ -228,7 +228,8 @@ class PartDirectory:
                 sync_directory(self.path)
                 os.replace(os.path.join(self._private, MANIFEST), os.path.join(self.path, MANIFEST))
             except BaseException:
-                for path in moved:
+                # An interruption may come just behind the last rename, and then it is committed.
+                for path in moved if os.path.exists(os.path.join(self._private, MANIFEST)) else ():
                     with contextlib.suppress(OSError):
                         os.unlink(path)
                 raise

@@ -34,6 +34,7 @@ class OutputSink(Sink):
 
     def __init__(self, path: str, format_name: str, *, is_directory: bool) -> None:
         self.form = f"{format_name}/" if is_directory else format_name
+        self.target = "" if is_directory else path
         self._shown = path
         self._format = format_called(format_name)
         self._destination: PartDirectory | SingleFile

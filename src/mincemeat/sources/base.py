@@ -91,6 +91,10 @@ class Source(abc.ABC):
         """The size of the whole input in bytes, compressed files as they lie on disk; ``None`` if nobody knows."""
         return None
 
+    def reads(self, path: str) -> bool:
+        """Whether the file ``path`` is part of the input, as far as that is known without reading anything."""
+        return False
+
     def release(self, index: int) -> None:  # noqa: B027 - optional: most sources cache nothing
         """Split ``index`` is committed: what is cached for it may go. ``payload`` must still work later."""
 

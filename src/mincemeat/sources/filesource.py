@@ -14,7 +14,7 @@ from mincemeat.errors import MincemeatError
 from mincemeat.sources.base import Source, SplitInfo
 from mincemeat.sources.compression import codec_of
 from mincemeat.sources.decode import FILES, UTF8, Reading, ends_lines_with_a_byte
-from mincemeat.sources.paths import InputFile, Paths, expand, is_url
+from mincemeat.sources.paths import InputFile, Paths, expand, is_among, is_url
 from mincemeat.sources.pieces import Piece, data_parts, describe, head_of, rechunked
 from mincemeat.sources.spool import Spool
 
@@ -77,6 +77,9 @@ class FileSource(Source):
         except (MincemeatError, OSError):
             return []
         return [describe(self._reading, [piece]) for piece in found]
+
+    def reads(self, path: str) -> bool:
+        return is_among(path, self._inputs)
 
     @property
     def is_readable_in_any_thread(self) -> bool:

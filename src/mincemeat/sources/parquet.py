@@ -30,7 +30,7 @@ from mincemeat.sources.base import (
 )
 from mincemeat.sources.compression import BlockReader
 from mincemeat.sources.extras import imported
-from mincemeat.sources.paths import InputFile, Paths, expand
+from mincemeat.sources.paths import InputFile, Paths, expand, is_among
 from mincemeat.sources.pieces import LENGTH, Piece, open_seekable, read_length, received_blocks, rechunked
 
 _MAGIC: Final = b"PAR1"
@@ -109,6 +109,9 @@ class ParquetSource(Source):
                 chosen = [groups[at] for at in evenly(len(groups), places // len(files))]
                 payloads += [ROW_GROUPS_TAG + _as_json(self._reading, [group]) for group in chosen]
         return payloads
+
+    def reads(self, path: str) -> bool:
+        return is_among(path, self._inputs)
 
     @property
     def is_readable_in_any_thread(self) -> bool:

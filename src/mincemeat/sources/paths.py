@@ -74,6 +74,19 @@ def expand(paths: Paths, exclude: Iterable[str] = ()) -> list[InputFile]:
     return found
 
 
+def is_among(path: str, inputs: Iterable[InputFile]) -> bool:
+    """Whether the file ``path`` is one of ``inputs``, by whatever name."""
+    try:
+        facts = os.stat(path)
+    except OSError:  # not there
+        return False
+    return any(
+        (file.size, file.mtime_ns) == (facts.st_size, facts.st_mtime_ns) and os.path.samefile(file.path, path)
+        for file in inputs
+        if not file.stream and not is_url(file.path)
+    )
+
+
 def is_url(name: str) -> bool:
     """Whether ``name`` is a URL rather than a path; it may be the path of a file all the same."""
     return _URL.match(name) is not None
