@@ -144,4 +144,4 @@ def test_an_input_is_not_overwritten(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidJob, match="is an input of this job; name another file for the results"):
         mincemeat.run(mincemeat.lines(str(tmp_path / "in.txt")), engine="inline", output=str(tmp_path / name))
     assert (tmp_path / "in.txt").read_text() == "a\nb\n"
-    assert sorted(os.listdir(tmp_path)) == ["in.txt", "link.txt"]
+    assert sorted(os.listdir(tmp_path)) == ["in.txt", "link.txt", "scratch"]
