@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mincemeat import limits, usercode
@@ -51,26 +52,22 @@ def carry_out(
     split: int | None,
 ) -> None:
     """Carry out ``job`` on at most ``slots`` slots, of which ``first`` was started by the caller. As ``Engine.run``."""
-    with ScratchDirectory() as scratch:
+    with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
+        scratch = cleanup.enter_context(ScratchDirectory())
         sweep_soon()
         try:
+            processes = []
             # Much input needs a second slot, which may as well boot while a sample is taken.
-            is_much = slots > 1 and (source.input_bytes_total or 0) >= limits.MUCH_INPUT_BYTES
-            second = SlotProcess() if is_much else None
-            try:
-                job, first = with_splitters(job, source, first)
-            except BaseException:
-                if second is not None:
-                    second.kill()
-                raise
+            if slots > 1 and (source.input_bytes_total or 0) >= limits.MUCH_INPUT_BYTES:
+                processes.append(SlotProcess())
+                cleanup.callback(processes[0].kill)
+            job, first = with_splitters(job, source, first)
+            cleanup.callback(first.kill)
             run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
-            try:
-                run.add_slot(first)
-                if second is not None:
-                    run.add_slot(second)
-                run.until_done(observe)
-            finally:
-                run.close()
+            cleanup.callback(run.close)
+            for process in (first, *processes):
+                run.add_slot(process)
+            run.until_done(observe)
         except UserCodeError as error:  # the datasource, which runs in this process
             raise_original(error)
 
