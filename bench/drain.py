@@ -98,14 +98,19 @@ class Contenders:
         make_partitioner(64).indices(self.distinct)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(description: str | None, *, vocabulary: int) -> argparse.Namespace:
+    """The options of a program whose words ``read_words`` reads."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", metavar="FILE")
     parser.add_argument("--megabytes", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--vocabulary", type=int, default=0)
-    options = parser.parse_args()
+    parser.add_argument("--vocabulary", type=int, default=vocabulary)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse(__doc__, vocabulary=0)
     work = Contenders(read_words(options))
     taken: defaultdict[str, list[float]] = defaultdict(list)
 

@@ -16,7 +16,6 @@ Run: PYTHONPATH=src:. python bench/drain_parts.py [--text FILE --megabytes 20] [
 
 from __future__ import annotations
 
-import argparse
 import gc
 import platform
 import time
@@ -26,7 +25,7 @@ from itertools import groupby, islice, repeat
 from operator import add, itemgetter
 from typing import Any
 
-from bench.drain import WORDS_PER_RECORD, read_words
+from bench.drain import WORDS_PER_RECORD, parse, read_words
 
 BATCH = 512
 PLAIN = {tuple, list}
@@ -100,13 +99,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--text", metavar="FILE")
-    parser.add_argument("--megabytes", type=int, default=20)
-    parser.add_argument("--pairs", type=int, default=2_000_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--vocabulary", type=int, default=46_000)
-    options = parser.parse_args()
+    options = parse(__doc__, vocabulary=46_000)
     words = read_words(options)
     pieces = [" ".join(words[at : at + WORDS_PER_RECORD]) for at in range(0, len(words), WORDS_PER_RECORD)]
     pairs, distinct = len(words), len(set(words))

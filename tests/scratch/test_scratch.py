@@ -282,3 +282,4 @@ def test_sweeping_soon_is_done_beside(temporary: Path) -> None:
     scratch.sweep_soon()
     wait_until(lambda: names(temporary) == [], "the directory is swept up")
     wait_until(lambda: threading.active_count() <= before, "the thread ends")
+    assert names(temporary) == []

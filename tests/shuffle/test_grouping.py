@@ -65,13 +65,15 @@ def grouped(store: JobStore, spans: list[Span], memory_bytes: int, partitions: i
 
 keys = st.one_of(st.integers(0, 30), st.sampled_from(["", "a", "b", None, (1, "x"), b"y", 1.0, True]))
 some_values = st.lists(st.one_of(st.integers(), st.text(max_size=40), st.lists(st.integers(), max_size=3)), min_size=1)
-blocks_of = st.lists(
-    st.tuples(
-        st.integers(0, 3),
-        st.lists(st.tuples(keys, some_values), min_size=1, max_size=12, unique_by=lambda group: group[0]),
-    ),
-    max_size=14,
-)
+
+
+def some_blocks(keys: st.SearchStrategy[Any], values: st.SearchStrategy[list[Any]]) -> st.SearchStrategy[list[Block]]:
+    """Blocks of four partitions, with each key once in a block."""
+    groups = st.lists(st.tuples(keys, values), min_size=1, max_size=12, unique_by=lambda group: group[0])
+    return st.lists(st.tuples(st.integers(0, 3), groups), max_size=14)
+
+
+blocks_of = some_blocks(keys, some_values)
 
 
 @pytest.mark.slow

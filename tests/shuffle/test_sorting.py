@@ -22,7 +22,15 @@ from mincemeat.shuffle.regroup import ByRange
 from mincemeat.shuffle.store import JobStore
 from mincemeat.shuffle.value_order import sorted_values
 from mincemeat.shuffle.values import StoredValues
-from tests.shuffle.test_grouping import MAP, REDUCE, Block, blocks_of_one_partition, plain, write_blocks
+from tests.shuffle.test_grouping import (
+    MAP,
+    REDUCE,
+    Block,
+    blocks_of_one_partition,
+    plain,
+    some_blocks,
+    write_blocks,
+)
 
 Group = tuple[int, Any, list[Any]]
 
@@ -50,14 +58,7 @@ def sorted_groups(
 
 
 keys = st.one_of(st.integers(0, 60), st.sampled_from([1.0, True, 2.5]))
-some_values = st.lists(st.integers(0, 9), min_size=1, max_size=30)
-blocks_of = st.lists(
-    st.tuples(
-        st.integers(0, 3),
-        st.lists(st.tuples(keys, some_values), min_size=1, max_size=12, unique_by=lambda group: group[0]),
-    ),
-    max_size=14,
-)
+blocks_of = some_blocks(keys, st.lists(st.integers(0, 9), min_size=1, max_size=30))
 
 
 @pytest.mark.slow
