@@ -17,7 +17,6 @@ reduce side reads splits in their order.
 from __future__ import annotations
 
 import pickle
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from typing import Any
@@ -30,7 +29,7 @@ from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encod
 from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folds import Holding, StoppedAt
 from mincemeat.shuffle.order import columns_in_order, dealt_by_range, in_order
-from mincemeat.shuffle.partition import make_partitioner
+from mincemeat.shuffle.partition import dealt_by_place, make_partitioner
 from mincemeat.shuffle.recognise import map_side
 from mincemeat.shuffle.sizes import deep_size
 from mincemeat.shuffle.ungrouped import Ungrouped, ungroup
@@ -290,15 +289,10 @@ class GroupBuffer:
             return
         if self._is_sorted:
             held = {key: held[key] for key in in_order(held)}
-        keys_of: defaultdict[int, list[Key]] = defaultdict(list)
-        values_of: defaultdict[int, list[Any]] = defaultdict(list)
-        for (key, value), partition in zip(held.items(), self._partitioner.indices(held), strict=True):
-            keys_of[partition].append(key)
-            values_of[partition].append(value)
+        dealt = dealt_by_place(held, held.values(), self._partitioner.indices(held))
         del held
         holding.clear()
-        for partition in sorted(keys_of):
-            yield partition, keys_of.pop(partition), values_of.pop(partition)
+        yield from dealt
 
     def _combine(self, lists: dict[Key, Any], collectfn: Callable[[Key, list[Value]], Value]) -> None:
         key = None

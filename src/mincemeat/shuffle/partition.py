@@ -16,9 +16,10 @@ from __future__ import annotations
 import operator
 import struct
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zlib import crc32
 
 from mincemeat.errors import InvalidEmission, UserCodeError
@@ -36,6 +37,7 @@ _BUILTIN_HASH_AGREES: Final = (sys.hash_info.modulus, sys.hash_info.inf) == (NUM
 _pack_number: Final = struct.Struct("<q").pack
 _pack_hash: Final = struct.Struct("<I").pack
 
+_V = TypeVar("_V")
 _Handler = Callable[[Any], int]
 
 
@@ -116,6 +118,21 @@ class UserPartitioner(Partitioner):
 
     def indices(self, keys: Collection[Key]) -> list[int]:
         return self._indices_one_by_one(keys)
+
+
+def dealt_by_place(
+    keys: Iterable[Key], values: Iterable[_V], places: Iterable[int]
+) -> Iterator[tuple[int, list[Key], list[_V]]]:
+    """Columns dealt out: places, ascending, each with its keys and values as they stood.
+
+    All three are of one length, and read to their end now: who holds them may let go of them before the first step.
+    """
+    keys_of: defaultdict[int, list[Key]] = defaultdict(list)
+    values_of: defaultdict[int, list[_V]] = defaultdict(list)
+    for key, value, place in zip(keys, values, places, strict=True):
+        keys_of[place].append(key)
+        values_of[place].append(value)
+    return ((place, keys_of.pop(place), values_of.pop(place)) for place in sorted(keys_of))
 
 
 def make_partitioner(partitions: int, partitionfn: PartitionFunction | None = None) -> Partitioner:

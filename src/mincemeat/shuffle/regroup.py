@@ -28,7 +28,7 @@ from mincemeat.model import Key, Span, Value
 from mincemeat.shuffle.block import BLOCK_HEADER, BlockWriter, IndexEntry, Loads, decode_columns, iter_blocks
 from mincemeat.shuffle.group import encode_or_blame
 from mincemeat.shuffle.order import dealt_by_range, in_order, splitters_of
-from mincemeat.shuffle.partition import HASH_BITS, partition_hashes
+from mincemeat.shuffle.partition import HASH_BITS, dealt_by_place, partition_hashes
 from mincemeat.shuffle.sizes import sampled_size
 from mincemeat.shuffle.values import StoredValues
 
@@ -269,14 +269,9 @@ def _dealt(groups: Groups, rule: Rule) -> Iterator[tuple[int, list[Key], list[li
     if isinstance(rule, ByRange):
         yield from dealt_by_range(groups, rule.splitters)
         return
-    keys_of: defaultdict[int, list[Key]] = defaultdict(list)
-    values_of: defaultdict[int, list[list[Value]]] = defaultdict(list)
-    for (key, values), place in zip(groups.items(), rule.places(groups), strict=True):
-        keys_of[place].append(key)
-        values_of[place].append(values)
+    dealt = dealt_by_place(groups, groups.values(), rule.places(groups))
     groups.clear()
-    for place in sorted(keys_of):
-        yield place, keys_of.pop(place), values_of.pop(place)
+    yield from dealt
 
 
 def _much_by_themselves(groups: Groups, least_bytes: float) -> list[Key]:

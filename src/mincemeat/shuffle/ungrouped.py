@@ -19,6 +19,7 @@ from mincemeat.model import Key, Pair, Value
 from mincemeat.shuffle.batches import Columns
 from mincemeat.shuffle.folds import StoppedAt, first_invalid
 from mincemeat.shuffle.order import columns_in_order, stretches
+from mincemeat.shuffle.partition import dealt_by_place
 
 _first: Final = itemgetter(0)
 _second: Final = itemgetter(1)
@@ -79,17 +80,9 @@ class Ungrouped:
 
         Raises: UserCodeError for a key that has no partition.
         """
-        keys_of: dict[int, list[Key]] = {}
-        values_of: dict[int, list[Value]] = {}
-        for partition, key, value in zip(indices(self.keys), self.keys, self.values, strict=True):
-            if partition in keys_of:
-                keys_of[partition].append(key)
-                values_of[partition].append(value)
-            else:
-                keys_of[partition], values_of[partition] = [key], [value]
+        dealt = dealt_by_place(self.keys, self.values, indices(self.keys))
         self.clear()
-        for partition in sorted(keys_of):
-            yield partition, keys_of.pop(partition), values_of.pop(partition)
+        yield from dealt
 
 
 def ungroup(groups: dict[Key, list[Value]]) -> Ungrouped:
