@@ -169,6 +169,8 @@ def _pickler_class() -> Any:
                 return self._reduce_class(candidate)
             elif issubclass(kind, types.FunctionType):
                 return self._reduce_function(candidate)
+            elif issubclass(kind, types.CodeType):
+                return repairs.with_file(candidate, self.dispatch_table[kind](candidate))
             elif repairs.is_cached_function(candidate):
                 return self._reduce_cached_function(candidate)
             elif repairs.is_missing_sentinel(candidate):

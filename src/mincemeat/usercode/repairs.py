@@ -9,7 +9,12 @@ Of classes:
 * Members of an enum: what ``__init__`` or ``__new__`` stored on them, and the names of aliases and of combined flags.
 * ``dataclasses.MISSING``: a copy is another object, and then every field seems to have a default.
 
+Of code objects:
+
+* ``co_filename``, since cloudpickle 3.1.3: without it a traceback names no file of the user's, and shows no line.
+
 Of what the decorators of ``functools`` make:
+
 * ``lru_cache`` and ``cache``: pickled by a name that a slot does not have yet. The copy starts with an empty cache.
 * ``cached_property``: holds a lock before Python 3.12.
 * ``singledispatch``: holds a dictionary of weak references.
@@ -20,6 +25,7 @@ from __future__ import annotations
 import enum
 import functools
 import sys
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -46,6 +52,16 @@ def reduce_instance(candidate: Any) -> tuple[Any, ...] | None:
     if type(candidate) is weakref.WeakKeyDictionary:
         return weakref.WeakKeyDictionary, (dict(candidate),)
     return None
+
+
+def with_file(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``reduced``, the recipe for ``code``, with the file that it is from."""
+    return make_code, (*reduced[:2], code.co_filename)
+
+
+def make_code(make: Callable[..., types.CodeType], arguments: tuple[Any, ...], file: str) -> types.CodeType:
+    """What a recipe of ``with_file`` calls."""
+    return make(*arguments).replace(co_filename=file)
 
 
 def is_cached_function(candidate: object) -> bool:
