@@ -21,12 +21,13 @@ import struct
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from itertools import chain
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 from zlib import crc32
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, InvalidEmission
 from mincemeat.model import Key, Span, Value
+from mincemeat.shuffle import texttable
 
 # -- the numbers of the format. FROZEN: files and peers of other versions hold them; a change needs a new VERSION. ---
 
@@ -41,7 +42,10 @@ TRAILER: Final = struct.Struct("<QI4s")  # blocks, CRC-32, magic
 
 CODEC_PICKLE: Final = 0
 CODEC_MARSHAL: Final = 1
-CODEC_NAMES: Final = {CODEC_PICKLE: "pickle", CODEC_MARSHAL: "marshal"}
+# Text columns (texttable.py): keys are text, every value a whole number or every value None. Nothing but data, so they
+# may come from anywhere.
+CODEC_TEXT: Final = 2
+CODEC_NAMES: Final = {CODEC_PICKLE: "pickle", CODEC_MARSHAL: "marshal", CODEC_TEXT: "text columns"}
 PICKLE_PROTOCOL: Final = 5
 # Its references keep a string that occurs again and again (the name of a file, beside each of its words) one object, as
 # pickle does; without them such a block is six times as large. What only the column refers to costs no look-up, and
@@ -66,6 +70,7 @@ _PLAIN: Final = frozenset({str, int, bytes, float, bool, type(None)})
 _PLAIN_CONTAINERS: Final = frozenset({tuple, list})
 
 Loads = Callable[[bytes], Any]
+_T = TypeVar("_T")
 
 
 class IndexEntry(NamedTuple):
@@ -291,6 +296,8 @@ def decode_columns(
     InvalidEmission if one of the user's own classes cannot be unpickled here (the bytes are as they were written, so
     another attempt would not help).
     """
+    if block.codec == CODEC_TEXT:
+        return read_text_columns(block, texttable.unpack)
     if block.flags & FLAG_DEFLATED:
         block = block._replace(payload=_inflated(block))
     columns = _unmarshalled(block, stays_here) if block.codec == CODEC_MARSHAL else _unpickled(block, loads)
@@ -306,6 +313,22 @@ def decode_columns(
         found = f"{len(keys)} keys with {pairs} values"
         raise _corrupt(block.path, block.offset, "payload does not match its header", expected, found)
     return keys, values
+
+
+def read_text_columns(block: Block, read: Callable[[bytes], _T]) -> _T:
+    """What ``read`` makes of the payload of a block whose codec is CODEC_TEXT, inflated if need be.
+
+    Raises: BlockCorrupt if it is not the columns that the header announces, or ``read`` raises ValueError.
+    """
+    payload = _inflated(block) if block.flags & FLAG_DEFLATED else block.payload
+    try:
+        keys, _ = texttable.counts(payload)
+        if not block.single or (keys, keys) != (block.keys, block.pairs):
+            expected = f"{block.keys} keys with {block.pairs} values"
+            raise _corrupt(block.path, block.offset, "payload does not match its header", expected, f"{keys} keys")
+        return read(payload)
+    except ValueError as error:  # of text that is no UTF-8, too
+        raise _corrupt(block.path, block.offset, "payload cannot be read", "text columns", error) from error
 
 
 def _inflated(block: Block) -> bytes:

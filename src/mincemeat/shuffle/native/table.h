@@ -1,0 +1,179 @@
+/* The table itself: records one after the other, slots that say where they are, and how both grow. */
+
+#ifndef MINCEMEAT_TABLE_H
+#define MINCEMEAT_TABLE_H
+
+#include "text.h"
+
+#include <stddef.h>
+
+enum fold { FOLD_NONE, FOLD_SUM, FOLD_COUNT, FOLD_MIN, FOLD_MAX };
+enum status { EXHAUSTED, STOPPED, REJECTED };
+
+#define FIRST_SLOTS 1024
+#define FIRST_ARENA (64 * 1024)
+/* Of a slot's 32 bits, one value means "free". */
+#define ARENA_MAX ((size_t)8 * (UINT32_MAX - 2))
+
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)0)
+#endif
+
+typedef struct {
+    int64_t value;
+    uint32_t length;
+    uint32_t place; /* scratch of deal */
+    char text[];
+} Record;
+
+#define RECORD_HEAD offsetof(Record, text)
+
+typedef struct {
+    PyObject_HEAD
+    char *arena;
+    size_t used, allocated;
+    uint64_t *slots; /* NULL unless pairs are folded */
+    size_t mask;
+    uint32_t *order; /* where records are, in units of 8 bytes; NULL: as they came */
+    Py_ssize_t count;
+    uint64_t seed;
+    enum fold fold;
+    int has_surrogates;
+} Table;
+
+static inline Record *
+record_at(const Table *table, uint32_t where)
+{
+    return (Record *)(table->arena + 8 * (size_t)where);
+}
+
+static inline size_t
+padded(size_t length)
+{
+    return (RECORD_HEAD + length + 7) & ~(size_t)7;
+}
+
+static size_t
+bytes_held(const Table *table)
+{
+    /* A record needs two to three slots and, when it is sorted or dealt out, its place in an order and the scratch. */
+    return table->used + (size_t)(table->slots ? 32 : 8) * (size_t)table->count;
+}
+
+static int
+make_room(Table *table, size_t more)
+{
+    size_t wanted = table->used + more;
+    if (wanted <= table->allocated) {
+        return 0;
+    }
+    size_t grown = table->allocated ? table->allocated + table->allocated / 2 : FIRST_ARENA;
+    grown = grown < wanted ? wanted : grown;
+    if (wanted > ARENA_MAX) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    char *moved = PyMem_RawRealloc(table->arena, grown);
+    if (moved == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    table->arena = moved;
+    table->allocated = grown;
+    return 0;
+}
+
+static int
+make_slots(Table *table, size_t slots)
+{
+    uint64_t *made = PyMem_RawCalloc(slots, sizeof(uint64_t));
+    if (made == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    size_t mask = slots - 1;
+    if (table->slots != NULL) {
+        for (size_t old = 0; old <= table->mask; old++) {
+            uint64_t slot = table->slots[old];
+            if (slot != 0) {
+                size_t position = (size_t)(slot >> 32) & mask;
+                while (made[position] != 0) {
+                    position = (position + 1) & mask;
+                }
+                made[position] = slot;
+            }
+        }
+        PyMem_RawFree(table->slots);
+    }
+    table->slots = made;
+    table->mask = mask;
+    return 0;
+}
+
+static void
+forget_order(Table *table)
+{
+    PyMem_RawFree(table->order);
+    table->order = NULL;
+}
+
+/* The record that is appended, or NULL with MemoryError. */
+static Record *
+append_record(Table *table, const char *text, uint32_t length, int64_t value)
+{
+    if (make_room(table, padded(length)) < 0) {
+        return NULL;
+    }
+    Record *record = (Record *)(table->arena + table->used);
+    record->value = value;
+    record->length = length;
+    record->place = 0;
+    memcpy(record->text, text, length);
+    table->used += padded(length);
+    table->count++;
+    return record;
+}
+
+/* -- the order of records ------------------------------------------------------------------------------- */
+
+static uint32_t *
+order_of_arrival(const Table *table)
+{
+    uint32_t *order = PyMem_RawMalloc((size_t)(table->count ? table->count : 1) * sizeof(uint32_t));
+    if (order == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    size_t offset = 0;
+    for (Py_ssize_t n = 0; n < table->count; n++) {
+        order[n] = (uint32_t)(offset / 8);
+        offset += padded(((Record *)(table->arena + offset))->length);
+    }
+    return order;
+}
+
+static int
+need_order(Table *table)
+{
+    if (table->order == NULL) {
+        table->order = order_of_arrival(table);
+    }
+    return table->order == NULL ? -1 : 0;
+}
+
+static int
+stretch_of(Table *table, PyObject *args, const char *format, Py_ssize_t *start, Py_ssize_t *stop, PyObject **more)
+{
+    if (!PyArg_ParseTuple(args, format, start, stop, more) || need_order(table) < 0) {
+        return -1;
+    }
+    if (*start < 0 || *start > *stop || *stop > table->count) {
+        PyErr_SetString(PyExc_IndexError, "not a stretch of this table");
+        return -1;
+    }
+    return 0;
+}
+
+#endif

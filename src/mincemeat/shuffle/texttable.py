@@ -1,0 +1,231 @@
+"""Decides how pairs are held of which every key is text and every value a whole number, or None: by compiled code.
+
+It knows nothing of budgets, records or blocks' headers. A word count makes a Python object of every word and every
+count, and what it then waits for is memory: a dict touches index, entry, key and value of each. Where the compiled
+module is there, such pairs go from the user's iterator into a table of bytes, are sorted and dealt out there, written
+as text columns (docs/block-format.md), merged on the reduce side, and become lines of the output, without an object for
+each on the way. measured: bench/drain.py, and bench/README.md with and without.
+
+Without the module, or with ``MINCEMEAT_COMPILED=0`` in the environment, ``TextTable.for_fold`` gives None and everybody
+goes the plain way, which takes any pair and gives the same results; text columns of others are read all the same. One
+pair of another kind (a float, a key of two parts) sends what follows it the plain way, too.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise, starmap
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mincemeat.model import Key
+from mincemeat.reducers import Fold
+from mincemeat.shuffle.order import stretches
+
+if TYPE_CHECKING:
+    from mincemeat.shuffle import _texttable
+
+# -- the numbers of the format. FROZEN: see block.py. --------------------------------------------------------
+
+HEADER: Final = struct.Struct("<BBHIQ")  # width of a length, width of a value (0: all are None), 0, keys, bytes of text
+_LENGTH_CODES: Final = {1: "B", 2: "H", 4: "I"}
+_VALUE_CODES: Final = {1: "b", 2: "h", 4: "i", 8: "q"}
+
+# -- end of the frozen part ------------------------------------------------------------------------------
+
+_SOURCE_VERSION: Final = 1
+
+
+def _find_compiled() -> ModuleType | None:
+    if os.environ.get("MINCEMEAT_COMPILED") == "0":
+        return None
+    try:
+        from mincemeat.shuffle import _texttable
+    except ImportError:  # no compiler when the package was built, or a single file
+        return None
+    return _texttable if _texttable.SOURCE_VERSION == _SOURCE_VERSION else None  # a build tree that was not built anew
+
+
+compiled: Any = _find_compiled()
+
+_FOLDS: Final = {Fold.SUM: "SUM", Fold.ADD: "SUM", Fold.COUNT: "COUNT", Fold.MIN: "MIN", Fold.MAX: "MAX"}
+
+
+class TextColumns(NamedTuple):
+    """A stretch of a table's records in its order. Life: until the table is changed or put in another order."""
+
+    table: _texttable.Table
+    start: int
+    stop: int
+    folds: bool
+
+    @property
+    def records(self) -> int:
+        return self.stop - self.start
+
+    def payload(self) -> bytes:
+        """As text columns."""
+        return self.table.pack(self.start, self.stop)
+
+    def lines(self, separator: bytes) -> bytes:
+        """A line for each record: key, ``separator``, value; where values are None the key alone."""
+        return self.table.lines(self.start, self.stop, separator)
+
+    def lists(self) -> tuple[list[Key], list[Any]]:
+        """Keys and values."""
+        return self.table.columns(self.start, self.stop)
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether UTF-8 can say all keys of the table: no lone surrogates, as in names of files that are no text."""
+        return not self.table.has_surrogates
+
+    @property
+    def first(self) -> str:
+        return self.table[self.start]
+
+    @property
+    def last(self) -> str:
+        return self.table[self.stop - 1]
+
+    def distinct(self) -> int:
+        """How many different keys there are, if equal ones are neighbours."""
+        return self.records if self.folds else self.table.distinct(self.start, self.stop)
+
+    def portions(self, bytes_max: float) -> Iterator[TextColumns]:
+        """The same in stretches of about ``bytes_max``, which do not end between equal keys."""
+        size = max(1, int(bytes_max * len(self.table) / max(1, self.table.held_bytes)))
+        start = self.start
+        while start < self.stop:
+            stop = min(start + size, self.stop)
+            while not self.folds and stop < self.stop and self.table[stop] == self.table[stop - 1]:
+                stop += 1
+            yield self._replace(start=start, stop=stop)
+            start = stop
+
+
+class TextTable:
+    """Text with what its values come to, or with None, once for each time that it was taken.
+
+    Shape: records in the order of first appearance (where it does not fold, in that in which they were taken), until
+    ``sort``. ``taken``: how many pairs there were.
+    """
+
+    def __init__(self, fold: int) -> None:
+        self._table: _texttable.Table = compiled.Table(fold)
+        self.folds = fold != compiled.NONE
+        self.taken = 0
+
+    @staticmethod
+    def for_fold(fold: Fold | None) -> TextTable | None:
+        """One that folds values in this way, if there is such a table here."""
+        return TextTable(getattr(compiled, _FOLDS[fold])) if compiled is not None and fold in _FOLDS else None
+
+    @staticmethod
+    def for_keys() -> TextTable | None:
+        """One that folds nothing, for values that are None, if there is such a table here."""
+        return None if compiled is None else TextTable(compiled.NONE)
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self._table)
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes it holds, what sorting or dealing out needs included."""
+        return self._table.held_bytes
+
+    def drain(self, pairs: Iterator[Any], pairs_max: int, bytes_max: int) -> tuple[int, list[Any] | None, bool]:
+        """Take pairs until so many were, or so many bytes are held, or one does not suit.
+
+        Returns: how many were taken; None, or what has to be taken by another before the rest of ``pairs``; whether
+        that is at its end. Raises: whatever ``pairs`` raises.
+        """
+        status, taken, rejected = self._table.drain(pairs, pairs_max, bytes_max)
+        self.taken += taken
+        return taken, rejected, status == compiled.EXHAUSTED
+
+    def take(self, keys: list[Any], values: list[Any]) -> int:
+        """Take pairs of two columns; how many were taken, from the first, before one did not suit."""
+        taken = self._table.take(keys, values)
+        self.taken += taken
+        return taken
+
+    def merge(self, payload: bytes) -> int:
+        """Take text columns; how many pairs were taken, from the first, before one did not suit.
+
+        Raises: ValueError for what is no text columns; some may have been taken then.
+        """
+        taken = self._table.merge(payload)
+        self.taken += taken
+        return taken
+
+    def sort(self) -> None:
+        """Put records in the order of their keys, equal ones as they stood."""
+        self._table.sort()
+
+    def everything(self) -> TextColumns:
+        return TextColumns(self._table, 0, len(self._table), self.folds)
+
+    def dealt(self, partitions: int) -> Iterator[tuple[int, TextColumns]]:
+        """Partitions, ascending, by the hash of keys; in each records as they stood."""
+        for partition, start, stop in self._table.deal(partitions):
+            yield partition, TextColumns(self._table, start, stop, self.folds)
+
+    def dealt_by_range(self, splitters: Sequence[Key]) -> Iterator[tuple[int, TextColumns]]:
+        """Ranges, ascending, each with its records in the order of keys. Raises: UserCodeError, see ``stretches``."""
+        self._table.sort()
+        for number, start, stop in stretches(self._table, splitters):  # type: ignore[arg-type]  # enough of a sequence
+            yield number, TextColumns(self._table, start, stop, self.folds)
+
+    def clear(self) -> None:
+        """Forget all records."""
+        self._table.clear()
+        self.taken = 0
+
+
+def counts(payload: bytes) -> tuple[int, bool]:
+    """How many records the text columns announce, and whether these have values other than None.
+
+    Raises: ValueError for what is too short.
+    """
+    if len(payload) < HEADER.size:
+        raise ValueError("text columns are cut")
+    _, value_width, _, keys, _ = HEADER.unpack_from(payload)
+    return keys, value_width != 0
+
+
+def unpack(payload: bytes) -> tuple[list[Key], list[Any]]:
+    """Keys and values of text columns. Raises: ValueError for what is none."""
+    if compiled is not None:
+        return compiled.unpack(payload)  # type: ignore[no-any-return]
+    return unpack_plainly(payload)
+
+
+def unpack_plainly(payload: bytes) -> tuple[list[Key], list[Any]]:
+    """The same without the compiled module."""
+    counts(payload)
+    length_width, value_width, zero, keys, text_bytes = HEADER.unpack_from(payload)
+    if zero or length_width not in _LENGTH_CODES or (value_width and value_width not in _VALUE_CODES):
+        raise ValueError("text columns of an unknown kind")
+    lengths_end = HEADER.size + keys * length_width
+    values_end = lengths_end + keys * value_width
+    if len(payload) != values_end + text_bytes:
+        raise ValueError("text columns do not have the sizes that they announce")
+    lengths = _numbers(_LENGTH_CODES[length_width], payload[HEADER.size : lengths_end])
+    if sum(lengths) != text_bytes:
+        raise ValueError("text columns do not have the lengths that they announce")
+    values: list[Any] = [None] * keys
+    if value_width:
+        values = _numbers(_VALUE_CODES[value_width], payload[lengths_end:values_end])
+    text = payload[values_end:]
+    places = starmap(slice, pairwise(accumulate(lengths, initial=0)))
+    if text.isascii():
+        return [*map(text.decode("ascii").__getitem__, places)], values
+    return [str(text[place], "utf-8", "surrogatepass") for place in places], values
+
+
+def _numbers(code: str, data: bytes) -> list[int]:
+    return list(struct.unpack(f"<{len(data) // struct.calcsize(f'<{code}')}{code}", data))
