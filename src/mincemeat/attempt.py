@@ -31,10 +31,12 @@ from mincemeat.model import (
     shorten,
 )
 from mincemeat.shuffle.block import (
+    CODEC_TEXT,
     FILE_HEADER,
     PICKLE_PROTOCOL,
     BlockWriter,
     Loads,
+    Payload,
     decode_columns,
     iter_blocks,
     read_index,
@@ -46,6 +48,7 @@ from mincemeat.shuffle.grouping import read_columns, read_groups
 from mincemeat.shuffle.order import columns_in_order, have_one_order
 from mincemeat.shuffle.recognise import reduce_fold, reduce_side
 from mincemeat.shuffle.store import JobStore, RegroupFiles
+from mincemeat.shuffle.texttable import TextColumns, TextTable
 from mincemeat.shuffle.ungrouped import grouped
 from mincemeat.shuffle.values import StoredValues, Values
 
@@ -141,11 +144,18 @@ def _order_only(functions: UserFunctions, reading: _Reading, results: _Results) 
         loads=reading.loads,
         stays_here=functions.stays_here,
     )
-    if columns is None or not all(have_one_order(pairs.keys) for _, pairs in columns):
+    if columns is None:
+        return None
+    if not all(isinstance(pairs, TextTable) or have_one_order(pairs.keys) for _, pairs in columns):
         return None
     keys = values = 0
     for partition, pairs in columns:
         values += len(pairs)
+        if isinstance(pairs, TextTable):
+            pairs.sort()
+            keys += results.write_text(partition, pairs.everything())
+            pairs.clear()
+            continue
         once, lists = grouped(*columns_in_order(pairs.keys, pairs.values))
         pairs.clear()
         keys += len(once)
@@ -168,6 +178,10 @@ def _reduce(functions: UserFunctions, reading: _Reading, files: RegroupFiles, re
         sort=functions.sort,
         sort_values=functions.sort_values,
     ):
+        if isinstance(groups, TextTable):
+            values += groups.taken
+            keys += results.write_text(partition, groups.everything())
+            continue
         keys += len(groups)
         if isinstance(groups, FoldedGroups) and groups.is_folded:
             values += groups.taken
@@ -214,6 +228,16 @@ class _Results(abc.ABC):
             start = stop
             self.write(partition)
 
+    def write_text(self, partition: int, columns: TextColumns) -> int:
+        """As ``write_columns``, for a table's columns in which equal keys are neighbours. Returns: how many keys."""
+        keys = 0
+        for portion in columns.portions(self._portion_bytes):
+            distinct = portion.distinct()
+            if not self._append_text(partition, portion, distinct):
+                self.write_columns(partition, *_lists_of(portion))
+            keys += distinct
+        return keys
+
     def write(self, partition: int) -> None:
         """Append what there is, all of it of ``partition``."""
         count = len(self.keys)
@@ -227,6 +251,10 @@ class _Results(abc.ABC):
     @abc.abstractmethod
     def _append(self, partition: int) -> int:
         """Append ``keys`` and ``results``; how many bytes they take. Raises: UserCodeError, SpillSpaceExhausted."""
+
+    @abc.abstractmethod
+    def _append_text(self, partition: int, columns: TextColumns, keys: int) -> bool:
+        """Append columns with so many different keys as they are. False: it has to be done by keys and results."""
 
 
 class _BlockResults(_Results):
@@ -246,6 +274,13 @@ class _BlockResults(_Results):
         self._writer.append(partition, self._deflating.packed(payload), keys=count, pairs=count, single=True)
         return len(payload.data)
 
+    def _append_text(self, partition: int, columns: TextColumns, keys: int) -> bool:
+        if not columns.folds:
+            return False
+        payload = self._deflating.packed(Payload(columns.payload(), CODEC_TEXT))
+        self._writer.append(partition, payload, keys=keys, pairs=keys, single=True)
+        return True
+
 
 class _PartResults(_Results):
     """In the bytes of the output."""
@@ -259,6 +294,15 @@ class _PartResults(_Results):
             return self._part.write(self.keys, self.results)
         except InvalidEmission as error:
             raise UserCodeError(str(error), function="reducefn", key=getattr(error, "key", "")) from error
+
+    def _append_text(self, partition: int, columns: TextColumns, keys: int) -> bool:
+        return self._part.write_text(columns, keys)
+
+
+def _lists_of(columns: TextColumns) -> tuple[list[Key], Sequence[Any]]:
+    """Keys and results of a table: what values come to, or where nothing was folded the list of them."""
+    keys, values = columns.lists()
+    return (keys, values) if columns.folds else grouped(keys, values)
 
 
 def _reduce_groups(

@@ -67,6 +67,10 @@ BATCH_PAIRS_MAX: Final = 512
 BATCH_COLUMNS_MAX: Final = 8192
 # A batch is sized to hold at most this share of the budget, so that a check between batches is in time.
 BATCH_BUDGET_SHARE: Final = 1 / 16
+# Pairs that go into a compiled table before anybody else has a look: milliseconds.
+TABLE_PAIRS_MAX: Final = 65_536
+# A table of up to this share of the budget becomes a dict at once: that is four to five times as large.
+TABLE_UNFOLDED_SHARE: Final = 1 / 8
 # Pairs of each batch whose size is measured, at about half a microsecond each.
 BATCH_PAIRS_MEASURED: Final = 4
 # What a key costs beside itself: an entry of a dict that is two thirds full on average, and a list with its first

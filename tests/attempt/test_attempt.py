@@ -192,9 +192,10 @@ class SourceBroke(Exception):
     pass
 
 
-def broken_records() -> Iterator[tuple[int, int]]:
-    yield 1, 1
-    raise SourceBroke
+class BrokenRecords:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        yield 1, 1
+        raise SourceBroke
 
 
 def throwing(error: type[BaseException]) -> Callable[[Any, Any], Any]:
@@ -212,7 +213,7 @@ def throwing(error: type[BaseException]) -> Callable[[Any, Any], Any]:
         (UserFunctions(mapfn=throwing(KeyboardInterrupt)), [(1, 1)], KeyboardInterrupt),
         (UserFunctions(collectfn=throwing(ValueError)), [(1, 1)], UserCodeError),
         (UserFunctions(), [(1, lambda: None)], UserCodeError),
-        (UserFunctions(), broken_records(), SourceBroke),
+        (UserFunctions(), BrokenRecords(), SourceBroke),
     ],
 )
 def test_failed_map_attempt_leaves_no_file(

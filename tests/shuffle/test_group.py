@@ -6,7 +6,7 @@ import gc
 import io
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from mincemeat.shuffle.block import BlockWriter, decode_columns, iter_blocks
 from mincemeat.shuffle.group import GroupBuffer
 from mincemeat.shuffle.grouping import read_groups
 from mincemeat.shuffle.store import RegroupFiles
+from tests.kit.ways import in_a_dict
 
 
 class Spilled:
@@ -40,7 +41,8 @@ class Spilled:
 
 
 def grouped(spans: list[Span], partitions: range) -> list[tuple[int, dict[Any, Any]]]:
-    return list(read_groups(spans, partitions, RegroupFiles("/nowhere"), memory_bytes=2**20))
+    found = read_groups(spans, partitions, RegroupFiles("/nowhere"), memory_bytes=2**20)
+    return [(partition, in_a_dict(groups)) for partition, groups in found]
 
 
 def emit(pairs: Any) -> UserFunctions:
@@ -165,19 +167,19 @@ def test_block_of_another_partition_is_damage(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "pairs",
+    "make",
     [
-        [("a", 1), ("b", 2)],
-        [["a", 1], ["b", 2]],
-        {("a", 1): None, ("b", 2): None},
-        (pair for pair in [("a", 1), ("b", 2)]),
-        zip("ab", [1, 2], strict=True),
-        [map(str, "a1"), iter("b2")],
+        lambda: [("a", 1), ("b", 2)],
+        lambda: [["a", 1], ["b", 2]],
+        lambda: {("a", 1): None, ("b", 2): None},
+        lambda: (pair for pair in [("a", 1), ("b", 2)]),
+        lambda: zip("ab", [1, 2], strict=True),
+        lambda: [map(str, "a1"), iter("b2")],
     ],
     ids=["tuples", "lists", "dict", "generator", "zip", "iterators"],
 )
-def test_mapfn_may_return_any_iterable_of_two_part_things(pairs: Any) -> None:
-    spilled = Spilled(emit(pairs)).run([(1, None)])
+def test_mapfn_may_return_any_iterable_of_two_part_things(make: Callable[[], Any]) -> None:
+    spilled = Spilled(emit(make())).run([(1, None)])
     assert spilled.buffer.pairs == 2
 
 

@@ -23,6 +23,7 @@ from mincemeat.shuffle.partition import partition_hash
 from mincemeat.shuffle.regroup import ByHash, ByOrdinal, ByPartition, next_rule
 from mincemeat.shuffle.store import JobStore
 from mincemeat.shuffle.values import StoredValues
+from tests.kit.ways import in_a_dict
 
 Block = tuple[int, list[tuple[Any, list[Any]]]]  # a partition, and keys with their values
 
@@ -56,7 +57,7 @@ def grouped(store: JobStore, spans: list[Span], memory_bytes: int, partitions: i
     found = []
     with store.regrouping(REDUCE) as files:
         for partition, groups in read_groups(spans, range(partitions), files, memory_bytes=memory_bytes):
-            for key, values in groups.items():
+            for key, values in in_a_dict(groups).items():
                 assert type(values) in (list, StoredValues)
                 found.append((partition, key, list(values)))
     assert os.listdir(store.directory) == [os.path.basename(store.path(MAP))]
@@ -160,7 +161,7 @@ def test_a_key_larger_than_the_budget_is_read_from_disk_and_the_others_are_lists
     kinds = {}
     with store.regrouping(REDUCE) as files:
         for _, groups in read_groups(write_blocks(store, blocks), range(1), files, memory_bytes=10_000):
-            for key, values in groups.items():
+            for key, values in in_a_dict(groups).items():
                 kinds[key] = type(values)
                 if isinstance(values, StoredValues):
                     assert values == list(range(4000))
@@ -179,7 +180,7 @@ def test_what_was_dealt_out_is_let_go(tmp_path: Path) -> None:
     try:
         with store.regrouping(REDUCE) as files:
             ((_, groups),) = read_groups(spans, range(2), files, memory_bytes=budget)
-            assert type(groups["many"]) is StoredValues  # of 8 MB
+            assert type(in_a_dict(groups)["many"]) is StoredValues  # of 8 MB
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -22,6 +22,7 @@ from mincemeat.shuffle.regroup import ByRange
 from mincemeat.shuffle.store import JobStore
 from mincemeat.shuffle.value_order import sorted_values
 from mincemeat.shuffle.values import StoredValues
+from tests.kit.ways import in_a_dict
 from tests.shuffle.test_grouping import (
     MAP,
     REDUCE,
@@ -50,7 +51,7 @@ def sorted_groups(
         for partition, groups in read_groups(
             spans, range(4), files, memory_bytes=memory_bytes, sort=sort, sort_values=sort_values
         ):
-            for key, values in groups.items():
+            for key, values in in_a_dict(groups).items():
                 seen(values)
                 found.append((partition, key, list(values)))
     assert os.listdir(store.directory) == [os.path.basename(store.path(MAP))]
@@ -204,7 +205,7 @@ def test_sorted_values_are_there_until_the_next_group(tmp_path: Path) -> None:
     with store.regrouping(REDUCE) as files:
         groups = read_groups(spans, range(4), files, memory_bytes=1000, sort_values=True)
         _, found = next(groups)
-        values = found["k"]
+        values = in_a_dict(found)["k"]
         assert values[0] == "k 0 0"
         assert values[-1] == "k 9 9"
         assert list(groups) == []

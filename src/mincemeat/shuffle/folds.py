@@ -98,6 +98,13 @@ class Holding:
         self.held.clear()
 
 
+def holding_of(side: MapSide, keys: list[Key], partials: list[Value]) -> Holding:
+    """What holds these, which another has folded in the same way."""
+    holding = Holding(side)
+    holding.held.update(zip(keys, partials, strict=True))
+    return holding
+
+
 def first_invalid(pairs: Sequence[Pair]) -> int | None:
     for place, pair in enumerate(pairs):
         try:

@@ -9,6 +9,10 @@ grouped, or combined at once where the combiner is understood, by a loop of ``fo
 budget happens between batches. Errors are therefore noticed a few records late, and the batch remembers where each
 record's pairs begin so that the culprit can still be named.
 
+Pairs of text with whole numbers, or with None, go from the iterable into a table without a batch where they can
+(``texttable``). The first one of another kind ends that: what the table holds is dealt out, and everything from that
+pair on goes the plain way.
+
 Order: keys of a partition stand in the order of their first appearance within a spill, or ascending in a job with
 sort=True, values of a key in the order in which they were emitted, spills follow one another in the file, and the
 reduce side reads splits in their order.
@@ -17,21 +21,23 @@ reduce side reads splits in their order.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Any
 
 from mincemeat import limits
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
-from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns
+from mincemeat.shuffle.block import CODEC_TEXT, PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns
 from mincemeat.shuffle.deflate import Deflating
-from mincemeat.shuffle.folds import Holding, StoppedAt
+from mincemeat.shuffle.folds import Holding, StoppedAt, holding_of
 from mincemeat.shuffle.order import columns_in_order, dealt_by_range, in_order
 from mincemeat.shuffle.partition import dealt_by_place, make_partitioner
 from mincemeat.shuffle.recognise import map_side
-from mincemeat.shuffle.sizes import deep_size
+from mincemeat.shuffle.sizes import deep_size, sampled_size
+from mincemeat.shuffle.texttable import TextTable
 from mincemeat.shuffle.ungrouped import Ungrouped, ungroup
 
 # What can be taken apart into two, but is no pair: "ab" would quietly become 'a' and 'b', a set loses the order.
@@ -75,6 +81,9 @@ class GroupBuffer:
         self._holding: Holding | Ungrouped = Holding(self._side)
         self._held_bytes = 0.0
         self._may_ungroup = self._side.collectfn is None and self._side.fold is None
+        # A table deals keys out by their hash or by splitters, and knows no partitionfn.
+        self._may_have_table = functions.partitionfn is None
+        self._table = TextTable.for_fold(self._side.fold) if self._may_have_table else None
         self._looked_at = 0  # pairs of this bufferful, until it was judged whether their keys repeat
         self._batch: list[Any] = []  # pairs, unless mapfn gives many at once or breaks its word
         self._marks: list[tuple[int, Key]] = []  # where in the batch each record's pairs begin
@@ -91,14 +100,17 @@ class GroupBuffer:
         Raises: UserCodeError from what a function of the job raised or from the InvalidEmission it caused; whatever
         iterating ``records`` or writing blocks raises.
         """
-        batch, marks = self._batch, self._marks
         for key, value in records:
             self.records += 1
-            marks.append((len(batch), key))
-            emitted = self._emitted(key, value)
-            while self._pull(emitted, key):
-                self._absorb()
-                marks.append((0, key))
+            emitted: Iterator[Any] | None = self._emitted(key, value)
+            while emitted is not None:
+                if self._table is not None:
+                    emitted = self._pull_into(self._table, emitted, key)
+                else:
+                    self._marks.append((len(self._batch), key))
+                    if not self._pull(emitted, key):
+                        break
+                    self._absorb()
 
     def finish(self) -> None:
         """Deal out what is left. Raises: as ``drain``."""
@@ -132,6 +144,23 @@ class GroupBuffer:
         except BaseException as error:
             raise user_code_error("mapfn", key, error) from error
         return len(batch) >= self._room
+
+    def _pull_into(self, table: TextTable, emitted: Iterator[Any], key: Any) -> Iterator[Any] | None:
+        """Fill the table from ``emitted``, for a while; what is left then, None if nothing is."""
+        try:
+            taken, rejected, is_over = table.drain(emitted, limits.TABLE_PAIRS_MAX, self._budget_bytes)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise user_code_error("mapfn", key, error) from error
+        self._took(table, taken)
+        if rejected is None:
+            return None if is_over else emitted
+        if len(rejected) == 1 and is_batch(rejected[0]):
+            self._group_whole(columns_of(rejected[0]), key)
+            return emitted
+        self._give_up_table()
+        return chain(rejected, emitted)
 
     def _absorb(self) -> None:
         """Group the batch, and deal the buffer out if that filled it."""
@@ -190,8 +219,46 @@ class GroupBuffer:
 
     def _group(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Any]) -> None:
         """Group ``pairs``, whose records are known to ``record_of``, and deal the buffer out if that filled it."""
-        if not pairs:
+        taken = self._take_into(self._table, pairs) if self._table is not None else 0
+        if taken < len(pairs):
+            rest = pairs[taken:] if isinstance(pairs, list) else pairs.portion(taken, len(pairs))
+            self._group_plainly(rest, lambda index: record_of(taken + index))
+
+    def _take_into(self, table: TextTable, pairs: list[Pair] | Columns) -> int:
+        """How many of ``pairs``, from the first, are in the table now. If not all, there is no table any more."""
+        if isinstance(pairs, Columns):
+            taken = table.take(pairs.keys, pairs.values)
+        else:
+            taken, _, _ = table.drain(iter(pairs), len(pairs), sys.maxsize)
+        self._took(table, taken)
+        if taken < len(pairs):
+            self._give_up_table()
+        return taken
+
+    def _took(self, table: TextTable, pairs: int) -> None:
+        """Count ``pairs`` more in the table, and deal it out if that filled it."""
+        self.pairs += pairs
+        if len(table):
+            self._affordable = int(self._budget_bytes * limits.BATCH_BUDGET_SHARE * len(table) / table.held_bytes)
+        if table.held_bytes >= self._budget_bytes:
+            self.spills += 1
+            self._deal_out()
+
+    def _give_up_table(self) -> None:
+        """Go on plainly, for good, with what the table holds, unless a dict of it could be too much for the budget."""
+        table = self._table
+        self._may_have_table = False
+        if table is None:  # dealt out just now
             return
+        if table.held_bytes > self._budget_bytes * limits.TABLE_UNFOLDED_SHARE:
+            self._deal_out()
+        elif len(table):
+            keys, values = table.everything().lists()
+            self._held_bytes = sampled_size(keys, limits.BATCH_PAIRS_MEASURED) + limits.GROUP_BYTES * len(keys)
+            self._holding = holding_of(self._side, keys, values) if table.folds else Ungrouped(keys, values)
+        self._table = None
+
+    def _group_plainly(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Any]) -> None:
         keys_before = len(self._holding)
         try:
             self._holding.take(pairs)
@@ -240,10 +307,19 @@ class GroupBuffer:
             return
         if len(self._holding) >= self._looked_at * limits.UNREPEATED_SHARE:
             self._held_bytes -= len(self._holding) * (limits.GROUP_BYTES - limits.GROUP_VALUE_BYTES)
-            self._holding = ungroup(self._holding.held)
+            ungrouped = ungroup(self._holding.held)
+            table = TextTable.for_keys() if self._may_have_table else None
+            if table is not None and table.take(ungrouped.keys, ungrouped.values) == len(ungrouped):
+                self._table, self._holding, self._held_bytes = table, Holding(self._side), 0.0
+            else:
+                self._holding = ungrouped
 
     def _deal_out(self) -> None:
         """Deal what is held to the partitions and append one block for each that got any."""
+        if self._table is not None:
+            self._deal_out_table(self._table)
+            if not self._table.folds:
+                self._table = None  # until it is seen again that keys hardly repeat
         if isinstance(self._holding, Holding):
             self._deal_out_groups(self._holding)
         else:
@@ -251,6 +327,16 @@ class GroupBuffer:
             self._holding = Holding(self._side)
         self._held_bytes = 0.0
         self._looked_at = 0
+
+    def _deal_out_table(self, table: TextTable) -> None:
+        if self._splitters is not None:
+            dealt = table.dealt_by_range(self._splitters)
+        else:
+            dealt = table.dealt(self._partitioner.partitions)
+        for partition, columns in dealt:
+            payload = self._deflating.packed(Payload(columns.payload(), CODEC_TEXT))
+            self._writer.append(partition, payload, keys=columns.records, pairs=columns.records, single=True)
+        table.clear()
 
     def _deal_out_pairs(self, holding: Ungrouped) -> None:
         if self._splitters is not None:

@@ -21,14 +21,23 @@ from __future__ import annotations
 
 import pickle
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Span, Value
-from mincemeat.shuffle.block import BLOCK_HEADER, Block, Loads, decode_columns, iter_blocks
+from mincemeat.shuffle.block import (
+    BLOCK_HEADER,
+    CODEC_TEXT,
+    Block,
+    Loads,
+    decode_columns,
+    iter_blocks,
+    read_text_columns,
+)
 from mincemeat.shuffle.folded import FoldedGroups
 from mincemeat.shuffle.order import in_order
 from mincemeat.shuffle.regroup import (
@@ -45,14 +54,15 @@ from mincemeat.shuffle.regroup import (
 )
 from mincemeat.shuffle.sizes import sampled_size
 from mincemeat.shuffle.store import RegroupFiles
-from mincemeat.shuffle.ungrouped import Ungrouped
+from mincemeat.shuffle.texttable import TextTable
+from mincemeat.shuffle.ungrouped import ListEach, Ungrouped
 from mincemeat.shuffle.values import Values
 
 if TYPE_CHECKING:
     from mincemeat.reducers import Fold
     from mincemeat.shuffle.value_order import SortBy
 
-Held: TypeAlias = defaultdict[int, Groups]
+Held: TypeAlias = defaultdict[int, Groups | TextTable]
 
 
 class _Columns(NamedTuple):
@@ -63,6 +73,12 @@ class _Columns(NamedTuple):
     values: list[Value]
     pairs: int
     single: bool
+
+    def rest(self, start: int) -> _Columns:
+        """Of single values, those from ``start`` on."""
+        if not start:
+            return self
+        return self._replace(keys=self.keys[start:], values=self.values[start:], pairs=self.pairs - start)
 
 
 def read_groups(
@@ -76,13 +92,14 @@ def read_groups(
     fold: Fold | None = None,
     sort: bool = False,
     sort_values: bool | SortBy = False,
-) -> Iterator[tuple[int, dict[Key, Values]]]:
+) -> Iterator[tuple[int, dict[Key, Values] | TextTable]]:
     """Group the blocks of ``spans`` by partition and key.
 
     Shape: partitions ascending, each in one dict or, if it did not fit, in several; each key once, with ``sort`` in
     order over all dicts of its partition; its values in the order of ``spans``, then of emission, or as ``sort_values``
     says (see ``UserFunctions``): a list that is the receiver's own, or StoredValues, valid until the next step. With
-    ``fold``, if all values suit it, a dict is FoldedGroups and has for each key what its values come to.
+    ``fold``, if all values suit it, a dict is FoldedGroups and has for each key what its values come to; if all blocks
+    are text columns, it is a TextTable of that instead.
     ``stays_here``: this build of Python on this machine wrote ``spans``; see ``decode_columns``.
     Memory: about ``memory_bytes`` by sampled sizes, and one block; one dict is let go when the next is asked for.
     Raises: BlockCorrupt, naming file and byte offset (groups may have been yielded before); InvalidEmission for values
@@ -98,25 +115,39 @@ def read_columns(
     memory_bytes: int,
     loads: Loads = pickle.loads,
     stays_here: bool = False,
-) -> list[tuple[int, Ungrouped]] | None:
+) -> list[tuple[int, Ungrouped | TextTable]] | None:
     """All pairs of ``spans`` as they stand, if that is no loss: every block has single values, and all fit.
 
     Shape: partitions ascending, each once. Memory: as ``read_groups``. Raises: as ``read_groups``.
     """
     reading = _Reading(spans, partitions, loads, stays_here)
-    held: defaultdict[int, Ungrouped] = defaultdict(lambda: Ungrouped([], []))
+    held: dict[int, Ungrouped | TextTable] = {}
     held_bytes = 0.0
     while reading.is_more:
         block = reading.next_block()
         if not block.single or held_bytes >= memory_bytes:
             return None
-        pairs = held[block.partition]
-        pairs.keys += block.keys
-        pairs.values += block.values
-        samples = max(limits.BATCH_PAIRS_MEASURED, block.pairs // limits.GROUPED_PAIRS_PER_SAMPLE)
-        held_bytes += sampled_size(block.keys, samples) + sampled_size(block.values, samples)
-        held_bytes += 2 * limits.GROUP_VALUE_BYTES * block.pairs
-    return sorted(held.items())
+        pairs = held.get(block.partition)
+        if pairs is None:
+            table = TextTable.for_keys() if block.codec == CODEC_TEXT else None
+            pairs = Ungrouped([], []) if table is None else table
+        if isinstance(pairs, TextTable):
+            held_bytes -= pairs.held_bytes
+            taken = read_text_columns(block, pairs.merge) if block.codec == CODEC_TEXT else 0
+            held_bytes += pairs.held_bytes
+            if taken < block.pairs:
+                if len(pairs):
+                    return None
+                pairs = Ungrouped([], [])
+        if isinstance(pairs, Ungrouped):
+            columns = reading.decoded(block)
+            pairs.keys += columns.keys
+            pairs.values += columns.values
+            samples = max(limits.BATCH_PAIRS_MEASURED, columns.pairs // limits.GROUPED_PAIRS_PER_SAMPLE)
+            held_bytes += sampled_size(columns.keys, samples) + sampled_size(columns.values, samples)
+            held_bytes += 2 * limits.GROUP_VALUE_BYTES * columns.pairs
+        held[block.partition] = pairs
+    return sorted(held.items(), key=itemgetter(0))
 
 
 class _Grouper:
@@ -135,13 +166,14 @@ class _Grouper:
         self._loads = loads
         self._stays_here = stays_here
         self._fold = fold
+        self._may_have_tables = True
         self._sorts_keys = sort
         self._sorts_values = sort_values is not False
         self._sort_by = None if isinstance(sort_values, bool) else sort_values
 
     def groups(
         self, spans: Sequence[Span], partitions: range, dealt_by: Rule | None
-    ) -> Iterator[tuple[int, dict[Key, Values]]]:
+    ) -> Iterator[tuple[int, dict[Key, Values] | TextTable]]:
         """``dealt_by``: the rule that made ``spans`` a part, None for what the map side wrote."""
         stays_here = self._stays_here or dealt_by is not None  # what was dealt out was dealt out by us
         reading = _Reading(spans, partitions, self._loads, stays_here)
@@ -149,14 +181,13 @@ class _Grouper:
         self._fill(held, reading)
         if not reading.is_more:
             for partition in sorted(held):
-                yield partition, self._sorted(held.pop(partition))  # type: ignore[misc]  # of lists is one of Values
+                yield partition, self._in_order(held.pop(partition))
             return
         fraction_held = reading.bytes_read / reading.bytes_total
         rule: Rule
         if self._sorts_keys and len(partitions) == 1:
-            rule = next_ranges(
-                spans, held[partitions.start], self._loads, stays_here=stays_here, fraction_held=fraction_held
-            )
+            keys = _some_keys(held[partitions.start])
+            rule = next_ranges(spans, keys, self._loads, stays_here=stays_here, fraction_held=fraction_held)
         else:
             rule = next_rule(partitions, dealt_by, fraction_held=fraction_held)
         try:
@@ -169,10 +200,14 @@ class _Grouper:
         del reading  # the last block with it
         yield from self._regrouped(regrouping, rule)
 
-    def _no_groups(self) -> Groups:
+    def _no_groups(self) -> Groups | TextTable:
+        table = TextTable.for_fold(self._fold) if self._may_have_tables else None
+        return self._no_plain_groups() if table is None else table
+
+    def _no_plain_groups(self) -> Groups:
         return defaultdict(list) if self._fold is None else FoldedGroups(self._fold)
 
-    def _regrouped(self, regrouping: Regrouping, rule: Rule) -> Iterator[tuple[int, dict[Key, Values]]]:
+    def _regrouped(self, regrouping: Regrouping, rule: Rule) -> Iterator[tuple[int, dict[Key, Values] | TextTable]]:
         found: Iterable[Alone | Part] = regrouping.in_order() if isinstance(rule, ByRange) else regrouping.everything()
         for each in found:
             if isinstance(each, Alone):
@@ -181,7 +216,7 @@ class _Grouper:
                 yield from self.groups(each.spans, range(each.partition, each.partition + 1), rule)
         self._files.drop(regrouping.path)
 
-    def _alone(self, alone: Alone) -> Iterator[tuple[int, dict[Key, Values]]]:
+    def _alone(self, alone: Alone) -> Iterator[tuple[int, dict[Key, Values] | TextTable]]:
         values = alone.values
         if len(values) == 1 or alone.bytes <= self._memory_bytes:
             yield alone.partition, self._sorted({alone.key: list(values)})  # type: ignore[misc]  # as above
@@ -193,6 +228,14 @@ class _Grouper:
         else:
             yield alone.partition, {alone.key: values}
         values.close()
+
+    def _in_order(self, groups: Groups | TextTable) -> dict[Key, Values] | TextTable:
+        """As ``_sorted``, for what may be a table."""
+        if not isinstance(groups, TextTable):
+            return self._sorted(groups)  # type: ignore[return-value]  # of lists is one of Values
+        if self._sorts_keys:
+            groups.sort()
+        return groups
 
     def _sorted(self, groups: dict[Key, list[Value]]) -> dict[Key, list[Value]]:
         """``groups``, which are there as a whole, in the order that was asked for."""
@@ -212,24 +255,58 @@ class _Grouper:
         held_bytes = 0.0
         while held_bytes < self._memory_bytes and reading.is_more:
             block = reading.next_block()
-            held_bytes += _take_in(held[block.partition], block)
+            groups = held[block.partition]
+            if isinstance(groups, TextTable):
+                held_bytes += self._take_into_table(groups, block, held, reading)
+            else:
+                held_bytes += _take_in(groups, reading.decoded(block))
+
+    def _take_into_table(self, table: TextTable, block: Block, held: Held, reading: _Reading) -> float:
+        """Add a block to ``table``, or to what takes its place if the block does not suit; as ``_take_in``."""
+        bytes_before = table.held_bytes
+        taken = read_text_columns(block, table.merge) if block.codec == CODEC_TEXT else 0
+        if taken == block.pairs:
+            return table.held_bytes - bytes_before
+        self._may_have_tables = False
+        if taken == 0 and bytes_before > self._memory_bytes * limits.TABLE_UNFOLDED_SHARE:
+            reading.put_back(block)  # a dict of what the table holds would be several times as large
+            return self._memory_bytes
+        groups = held[block.partition] = self._no_plain_groups()
+        grown = -float(table.held_bytes)
+        if len(table):
+            keys, values = table.everything().lists()
+            grown += _take_in(groups, _Columns(block.partition, keys, values, len(keys), single=True))
+        return grown + _take_in(groups, reading.decoded(block).rest(taken))
 
     def _deal(self, held: Held, reading: _Reading, rule: Rule) -> Regrouping:
         """Deal out ``held``, then what is left to be read, a budget at a time."""
         with self._files.writing() as (path, writer):
             regrouping = Regrouping(path, writer, rule, self._memory_bytes, self._loads)
-            regrouping.deal_out(_unfolded(held))
+            self._deal_out(held, regrouping)
             while reading.is_more:
                 self._fill(held, reading)
-                regrouping.deal_out(_unfolded(held))
+                self._deal_out(held, regrouping)
         return regrouping
 
+    def _deal_out(self, held: Held, regrouping: Regrouping) -> None:
+        for partition in sorted(held):
+            groups = held.pop(partition)
+            if isinstance(groups, TextTable):
+                # Portion by portion, as a dict of everything would be several times as large.
+                for columns in groups.everything().portions(self._memory_bytes * limits.TABLE_UNFOLDED_SHARE):
+                    keys, values = columns.lists()
+                    lists = defaultdict(list, zip(keys, ListEach(values), strict=True))
+                    regrouping.deal_out({partition: lists})
+                continue
+            if isinstance(groups, FoldedGroups):
+                groups.unfold()
+            regrouping.deal_out({partition: groups})
 
-def _unfolded(held: Held) -> Held:
-    for groups in held.values():
-        if isinstance(groups, FoldedGroups):
-            groups.unfold()
-    return held
+
+def _some_keys(groups: Groups | TextTable) -> Collection[Key]:
+    if isinstance(groups, TextTable):
+        return groups.everything()._replace(stop=min(len(groups), limits.REGROUP_SAMPLED_KEYS)).lists()[0]
+    return groups
 
 
 class _Reading:
@@ -238,7 +315,7 @@ class _Reading:
     def __init__(self, spans: Sequence[Span], partitions: range, loads: Loads, stays_here: bool) -> None:
         self.bytes_total = sum(span.length for span in spans)
         self.bytes_read = 0
-        self._blocks = chain.from_iterable(map(iter_blocks, spans))
+        self._blocks: Iterator[Block] = chain.from_iterable(map(iter_blocks, spans))
         self._partitions = partitions
         self._loads = loads
         self._stays_here = stays_here
@@ -247,12 +324,21 @@ class _Reading:
     def is_more(self) -> bool:
         return self.bytes_read < self.bytes_total
 
-    def next_block(self) -> _Columns:
-        """Raises: BlockCorrupt; InvalidEmission."""
+    def next_block(self) -> Block:
+        """Raises: BlockCorrupt."""
         block = next(self._blocks)
         _check_partition(block, self._partitions)
-        keys, values = decode_columns(block, self._loads, stays_here=self._stays_here)
         self.bytes_read += BLOCK_HEADER.size + len(block.payload)
+        return block
+
+    def put_back(self, block: Block) -> None:
+        """Have ``block`` be the next one."""
+        self.bytes_read -= BLOCK_HEADER.size + len(block.payload)
+        self._blocks = chain((block,), self._blocks)
+
+    def decoded(self, block: Block) -> _Columns:
+        """Raises: BlockCorrupt; InvalidEmission."""
+        keys, values = decode_columns(block, self._loads, stays_here=self._stays_here)
         return _Columns(block.partition, keys, values, block.pairs, block.single)
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mincemeat.model import Key, Pair
 from mincemeat.sinks.formats import Stretch, equal_keys
 from mincemeat.sinks.lines import LineFormat, blaming, lines_of, unreadable
 from mincemeat.sinks.parts import BytesWriter, PartWriter
 from mincemeat.sinks.plain import json_text, plain
+
+if TYPE_CHECKING:
+    from mincemeat.shuffle.texttable import TextColumns
 
 # [^"]* and not single characters, because fields may be long.
 _QUOTED: Final = re.compile(r'"([^"]*(?:""[^"]*)*)"')
@@ -44,6 +47,16 @@ class CsvWriter(BytesWriter):
         if not self._multiline and text.count("\n") != len(keys):
             self._multiline = True
         return text.encode("utf-8", "backslashreplace")
+
+    def _bytes_of_text(self, columns: TextColumns) -> bytes | None:
+        if not columns.folds:
+            return None
+        delimiter = self._delimiter.encode()
+        data = columns.lines(delimiter)
+        # As in _fields: no key that would be quoted, the empty one included.
+        is_plain = data.count(b"\n") == data.count(delimiter) == columns.records
+        has_empty = data.startswith(delimiter) or b"\n" + delimiter in data
+        return data if is_plain and not (has_empty or b'"' in data or b"\r" in data) else None
 
     def _notes(self) -> dict[str, Any]:
         return {"multiline": self._multiline}

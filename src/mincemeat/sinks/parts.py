@@ -29,6 +29,7 @@ from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key
 
 if TYPE_CHECKING:
+    from mincemeat.shuffle.texttable import TextColumns
     from mincemeat.sinks.formats import Format
 
 _TRAILER: Final = struct.Struct("<I8s")
@@ -118,6 +119,20 @@ class PartWriter(abc.ABC):
         self._key_types |= _types_of(keys)
         return size
 
+    def write_text(self, columns: TextColumns, results: int) -> bool:
+        """As ``write``, for a table's columns with so many different keys. False: nothing was written, ``write`` can.
+
+        Results are what values come to, or where the table does not fold, for each key the list of them.
+        """
+        if not columns.is_utf8 or not self._append_text(columns):
+            return False
+        if not self._results:
+            self._first = columns.first
+        self._last = columns.last
+        self._results += results
+        self._key_types.add(_NAMES[str])
+        return True
+
     def finish(self, partitions: range = range(0), dealt: str = ANYWHERE) -> PartFacts:
         """Complete the part and append its facts; of one that stays, everything is on the disk then."""
         size, checksum = self._finish()
@@ -148,6 +163,9 @@ class PartWriter(abc.ABC):
     @abc.abstractmethod
     def _append(self, keys: Sequence[Key], results: Sequence[Any]) -> int: ...
 
+    def _append_text(self, columns: TextColumns) -> bool:
+        return False
+
     @abc.abstractmethod
     def _finish(self) -> tuple[int, int]:
         """Complete the file and close it; its size in bytes and its CRC-32."""
@@ -171,8 +189,19 @@ class BytesWriter(PartWriter):
         self._put(data)
         return len(data)
 
+    def _append_text(self, columns: TextColumns) -> bool:
+        data = self._bytes_of_text(columns)
+        if data is None:
+            return False
+        self._put(data)
+        return True
+
     @abc.abstractmethod
     def _bytes_of(self, keys: Sequence[Key], results: Sequence[Any]) -> bytes: ...
+
+    def _bytes_of_text(self, columns: TextColumns) -> bytes | None:
+        """The same for a table's columns whose keys are all UTF-8, None if there is no short way to them."""
+        return None
 
     def _put(self, data: bytes) -> None:
         self._file.write(data)

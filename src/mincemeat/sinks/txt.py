@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mincemeat.model import Key, Pair
 from mincemeat.sinks.formats import Stretch, equal_keys
 from mincemeat.sinks.lines import LineFormat, blaming, lines_of
 from mincemeat.sinks.parts import OTHER, BytesWriter, PartWriter
 from mincemeat.sinks.plain import json_text, plain
+
+if TYPE_CHECKING:
+    from mincemeat.shuffle.texttable import TextColumns
 
 _NONE: Final = {type(None)}
 _LIST: Final = {list}
@@ -50,6 +53,16 @@ class TextWriter(BytesWriter):
                 self._has_tabs = b"\t" in data
             else:
                 self._has_tabs = data.count(b"\t") != len(keys) - results.count(None)
+        return data
+
+    def _bytes_of_text(self, columns: TextColumns) -> bytes | None:
+        data = columns.lines(b"\t")
+        if data.count(b"\n") != columns.records:
+            return None  # a line end, which the other way refuses by name
+        self._are_lists = self._are_lists and not columns.folds
+        self._kinds.add(int if columns.folds else type(None))
+        if not self._has_tabs:
+            self._has_tabs = data.count(b"\t") != (columns.records if columns.folds else 0)
         return data
 
     def _finish(self) -> tuple[int, int]:

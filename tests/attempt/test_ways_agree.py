@@ -1,0 +1,196 @@
+"""Whole attempts with the compiled table and without it, over the same records: the same results, to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mincemeat
+from mincemeat import reducers
+from mincemeat.attempt import iter_results, run_map, run_reduce
+from mincemeat.errors import UserCodeError
+from mincemeat.model import AttemptId, Phase, TaskId, UserFunctions
+from mincemeat.shuffle import texttable
+from mincemeat.shuffle.block import CODEC_TEXT, iter_blocks
+from mincemeat.shuffle.store import JobStore
+from mincemeat.sinks.parts import PartFacts, take_facts
+from tests.kit.ways import only_compiled as each_way  # noqa: F401 - instead of the room's
+
+PARTITIONS = 4
+REDUCE = AttemptId(TaskId(Phase.REDUCE, 0), 0)
+AMPLE = 2**20
+
+Emission = list[Any]
+
+texts = st.one_of(
+    st.sampled_from(
+        ["", "a", "b", "ab", "a b", "prefixed 1", "prefixed 2", "é", "\udcff", 'q"', "tab\t", "line\n", "\r"]
+    ),
+    st.text(max_size=4),
+    st.integers(0, 300).map(str),
+)
+wholes = st.one_of(st.integers(-2, 9), st.sampled_from([2**31, 2**63 - 1, -(2**63), 2**64]))
+# Mostly what a table takes: what it does not is met somewhere in the middle.
+others = st.one_of(
+    st.tuples(st.one_of(st.integers(0, 3), st.tuples(texts), st.binary(max_size=2)), wholes),
+    st.tuples(texts, st.one_of(st.floats(allow_nan=False), st.booleans(), st.fractions(max_denominator=3))),
+)
+
+
+def emissions(values: st.SearchStrategy[Any], *, odd: bool) -> st.SearchStrategy[list[list[Emission]]]:
+    """For each map attempt its records, each with what is emitted for it."""
+    plain = st.tuples(texts, values)
+    one = st.one_of(plain, plain, plain, others) if odd else plain
+    many = st.lists(plain, max_size=30)
+    batch = st.one_of(
+        many.map(lambda pairs: mincemeat.Pairs([key for key, _ in pairs], [value for _, value in pairs])),
+        many.map(dict),
+    )
+    emitted = st.one_of(
+        st.lists(one, max_size=20), st.lists(one, min_size=30, max_size=60), st.lists(batch, max_size=2)
+    )
+    return st.lists(st.lists(emitted, max_size=4), min_size=1, max_size=3)
+
+
+def emit(_key: int, emitted: Emission) -> Iterator[Any]:
+    yield from emitted
+
+
+def in_all(_key: Any, values: list[Any]) -> Any:
+    """Not understood, so that the reduce side makes lists of what is in tables."""
+    return sum(values) + 0
+
+
+def carried_out(functions: UserFunctions, maps: list[list[Emission]], directory: Path, memory_bytes: int) -> Any:
+    """Results, and for a job with an output what became of it; or which exception ended the job."""
+    store = JobStore(directory)
+    spans = []
+    try:
+        for index, records in enumerate(maps):
+            attempt = AttemptId(TaskId(Phase.MAP, index), 0)
+            run_map(functions, enumerate(records), store, attempt, partitions=PARTITIONS, memory_bytes=memory_bytes)
+            spans += store.spans(attempt, range(PARTITIONS))
+        run_reduce(functions, spans, range(PARTITIONS), store, REDUCE, memory_bytes=memory_bytes)
+        if not functions.output:
+            return [(key, type(value), value) for key, value in iter_results(store.path(REDUCE))]
+        facts = take_facts(store.path(REDUCE))
+        return facts, Path(store.path(REDUCE)).read_bytes()
+    except UserCodeError as error:
+        return type(error.__cause__), str(error.__cause__)
+    finally:
+        store.clear()
+
+
+def both_ways(
+    functions: UserFunctions, maps: list[list[Emission]], directory: Path, memory_bytes: int
+) -> tuple[Any, Any]:
+    compiled = carried_out(functions, maps, directory, memory_bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texttable, "compiled", None)
+        return compiled, carried_out(functions, maps, directory, memory_bytes)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ways")
+
+
+FOLDED: list[tuple[Any, Any]] = [
+    (sum, sum), (len, reducers.sum), (min, min), (max, max), (None, reducers.count), (None, max), (sum, in_all),
+]  # fmt: skip
+# What these give depends on how often values were combined, so on the budget.
+COMBINED: list[tuple[Any, Any]] = [(sum, None), (sum, reducers.collect), (len, reducers.unique)]
+budgets = st.sampled_from([300, 3000, AMPLE])
+
+
+@pytest.mark.parametrize("output", ["", "txt", "tsv", "csv/", "jsonl"])
+@pytest.mark.parametrize(("collectfn", "reducefn"), FOLDED)
+@settings(max_examples=15)
+@given(maps=emissions(wholes, odd=False), budget=budgets, sort=st.booleans())
+def test_counts_and_sums_of_text_agree(
+    collectfn: Any, reducefn: Any, output: str, maps: Any, budget: int, sort: bool, directory: Path
+) -> None:
+    splitters = ("b", "prefixed 2", "é") if sort else ()
+    functions = UserFunctions(emit, reducefn, collectfn, sort=sort, splitters=splitters, output=output)
+    check_alike(*both_ways(functions, maps, directory, budget), in_order=sort or budget == AMPLE)
+
+
+@pytest.mark.parametrize(("collectfn", "reducefn"), COMBINED)
+@settings(max_examples=15)
+@given(maps=emissions(wholes, odd=False))
+def test_lists_of_what_was_combined_agree(collectfn: Any, reducefn: Any, maps: Any, directory: Path) -> None:
+    functions = UserFunctions(emit, reducefn, collectfn)
+    check_alike(*both_ways(functions, maps, directory, AMPLE), in_order=True)
+
+
+@pytest.mark.parametrize(("collectfn", "reducefn"), FOLDED)
+@settings(max_examples=50)
+@given(maps=emissions(wholes, odd=True), budget=budgets)
+def test_what_a_table_cannot_take_changes_nothing(
+    collectfn: Any, reducefn: Any, maps: Any, budget: int, directory: Path
+) -> None:
+    functions = UserFunctions(emit, reducefn, collectfn)
+    check_alike(*both_ways(functions, maps, directory, budget), in_order=False)
+
+
+@pytest.mark.parametrize("output", ["", "txt", "tsv", "jsonl"])
+@pytest.mark.parametrize("sort", [True, False])
+@settings(max_examples=30)
+@given(
+    maps=st.one_of(emissions(st.none(), odd=False), emissions(st.one_of(st.none(), st.none(), wholes), odd=False)),
+    budget=budgets,
+)
+def test_sorts_of_text_agree(sort: bool, output: str, maps: Any, budget: int, directory: Path) -> None:
+    splitters = ("b", "prefixed 2", "é") if sort else ()
+    functions = UserFunctions(emit, sort=sort, splitters=splitters, output=output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mincemeat.limits.UNREPEATED_AMONG_PAIRS", 4)  # so that a table is tried
+        patch.setattr("mincemeat.limits.UNREPEATED_SHARE", 0.1)
+        found = both_ways(functions, maps, directory, budget)
+    check_alike(*found, in_order=sort)
+
+
+def check_alike(compiled: Any, plain: Any, *, in_order: bool) -> None:
+    """Where a partition was dealt out again, the order of keys may depend on how large they are in memory."""
+    if in_order or not (isinstance(compiled, list) or isinstance(compiled[0], PartFacts)):
+        assert compiled == plain
+    elif isinstance(compiled, list):
+        assert sorted(compiled, key=repr) == sorted(plain, key=repr)
+    else:
+        (facts, data), (plain_facts, plain_data) = compiled, plain
+        assert sorted(data.splitlines()) == sorted(plain_data.splitlines())
+        assert facts._replace(first=None, last=None, crc32=0) == plain_facts._replace(first=None, last=None, crc32=0)
+
+
+def test_a_word_count_goes_through_the_table_from_end_to_end(directory: Path) -> None:
+    """Or the tests above would compare the plain way with itself."""
+    codecs = []
+    store = JobStore(directory)
+    functions = UserFunctions(emit, sum, sum)
+    attempt = AttemptId(TaskId(Phase.MAP, 0), 0)
+    run_map(functions, [(0, [("a", 1), ("b", 2)])], store, attempt, partitions=1, memory_bytes=AMPLE)
+    spans = store.spans(attempt, range(1))
+    run_reduce(functions, spans, range(1), store, REDUCE, memory_bytes=AMPLE)
+    for span in [*spans, *store.spans(REDUCE, range(1))]:
+        codecs += [block.codec for block in iter_blocks(span)]
+    store.clear()
+    assert codecs == [CODEC_TEXT, CODEC_TEXT]
+
+
+@pytest.mark.parametrize(("value", "memory_bytes", "least", "most"), [(1, 500_000, 8, 13), (None, 4_000_000, 1, 2)])
+def test_tables_spill_with_the_budgets_worth_of_bytes(
+    value: Any, memory_bytes: int, least: int, most: int, directory: Path
+) -> None:
+    """40,000 keys of 100 bytes, for each of which a table needs a header and a place in its index and order."""
+    store = JobStore(directory)
+    attempt = AttemptId(TaskId(Phase.MAP, 0), 0)
+    pairs = [(f"{number:0100}", value) for number in range(40_000)]
+    functions = UserFunctions(emit, collectfn=sum if value else None)
+    report = run_map(functions, [(0, pairs)], store, attempt, partitions=1, memory_bytes=memory_bytes)
+    store.clear()
+    assert least <= report.spills <= most
