@@ -66,10 +66,12 @@ def run_map(
     *,
     partitions: int,
     memory_bytes: int,
+    is_near: bool = False,
 ) -> MapReport:
     """Map ``records``, group and combine what they emit, and commit it as the attempt's file in ``store``.
 
     Shape: ``records`` is read once and lazily: none is asked for before ``mapfn`` was called for the one before.
+    ``is_near``: whoever reads the file is most likely on this machine, so that deflating it does not pay.
     Memory: about ``memory_bytes`` for the groups; see ``GroupBuffer``.
     Raises: UserCodeError for whatever is the job's own fault; SpillSpaceExhausted; whatever iterating ``records``
     raises, as it is. No file of the attempt is left behind then, nor when KeyboardInterrupt passes through.
@@ -77,7 +79,7 @@ def run_map(
     started = time.perf_counter()
     partition_bytes = [0] * partitions
     with store.writing(attempt) as writer:
-        buffer = GroupBuffer(functions, partitions, memory_bytes, writer)
+        buffer = GroupBuffer(functions, partitions, memory_bytes, writer, is_near=is_near)
         buffer.drain(records)
         buffer.finish()
         for entry in writer.entries:
@@ -101,6 +103,7 @@ def run_reduce(
     *,
     memory_bytes: int,
     loads: Loads = pickle.loads,
+    is_near: bool = False,
 ) -> ReduceReport:
     """Group the blocks of ``spans``, reduce each key, and commit the results as the attempt's file in ``store``.
 
@@ -112,11 +115,12 @@ def run_reduce(
     be unpickled; SpillSpaceExhausted. No file of the attempt is left behind then.
 
     ``loads`` decodes payloads; who has spans from machines that are not trusted hands in a restricted one.
+    ``is_near``: as for ``run_map``.
     """
     started = time.perf_counter()
     reading = _Reading(spans, partitions, memory_bytes, loads)
     with (
-        _writing_results(functions, partitions, store, attempt, memory_bytes) as results,
+        _writing_results(functions, partitions, store, attempt, memory_bytes, is_near) as results,
         store.regrouping(attempt) as files,
     ):
         counts = _order_only(functions, reading, results) or _reduce(functions, reading, files, results)
@@ -194,12 +198,12 @@ def _reduce(functions: UserFunctions, reading: _Reading, files: RegroupFiles, re
 
 @contextlib.contextmanager
 def _writing_results(
-    functions: UserFunctions, partitions: range, store: JobStore, attempt: AttemptId, memory_bytes: int
+    functions: UserFunctions, partitions: range, store: JobStore, attempt: AttemptId, memory_bytes: int, is_near: bool
 ) -> Iterator[_Results]:
     """The attempt's file, in the form that the job wants: whole when the block ends, and gone if it raises."""
     if not functions.output:
         with store.writing(attempt) as writer:
-            yield _BlockResults(writer, memory_bytes, functions.stays_here)
+            yield _BlockResults(writer, memory_bytes, functions.stays_here, is_near)
         return
     from mincemeat.sinks import parts
 
@@ -260,11 +264,11 @@ class _Results(abc.ABC):
 class _BlockResults(_Results):
     """As blocks, for the caller."""
 
-    def __init__(self, writer: BlockWriter, memory_bytes: int, stays_here: bool) -> None:
+    def __init__(self, writer: BlockWriter, memory_bytes: int, stays_here: bool, is_near: bool) -> None:
         super().__init__(memory_bytes)
         self._writer = writer
         self._stays_here = stays_here
-        self._deflating = Deflating(stays_here=stays_here)
+        self._deflating = Deflating(stays_here=stays_here or is_near)
 
     def _append(self, partition: int) -> int:
         count = len(self.keys)

@@ -85,6 +85,7 @@ class Slot:
             raise RuntimeError("an attempt came before its job")
         functions = self._load()
         attempt = AttemptId.parse(header["attempt"])
+        is_near = header.get("near", False)
         if header["do"] == "map":
             with ExitStack() as streams:
                 payloads = [streams.enter_context(stream) for stream in _open_payloads(header, body)]
@@ -95,11 +96,18 @@ class Slot:
                     attempt,
                     partitions=self._job["partitions"],
                     memory_bytes=self._job["memory_bytes"],
+                    is_near=is_near,
                 )._asdict()
         spans = [Span(*span) for span in header["spans"]]
         partitions = range(header["first"], header["last"])
         return attempts.run_reduce(
-            functions, spans, partitions, store, attempt, memory_bytes=self._job["memory_bytes"]
+            functions,
+            spans,
+            partitions,
+            store,
+            attempt,
+            memory_bytes=self._job["memory_bytes"],
+            is_near=is_near,
         )._asdict()
 
     def _sampled(self, payloads: bytes) -> bytes:

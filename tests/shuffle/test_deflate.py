@@ -91,20 +91,21 @@ def test_blocks_out_of_proportion_are_left_alone_and_tell_nothing(size: int) -> 
     assert deflating.packed(SHRINKS).flags == FLAG_DEFLATED
 
 
+@pytest.mark.parametrize("is_near", [True, False])
 @pytest.mark.parametrize("stays_here", [True, False])
-def test_map_output_is_deflated_if_it_may_travel(stays_here: bool, tmp_path: Path) -> None:
+def test_map_output_is_deflated_if_it_may_travel(stays_here: bool, is_near: bool, tmp_path: Path) -> None:
     file = io.BytesIO()
     writer = BlockWriter(file)
     functions = UserFunctions(stays_here=stays_here)
     pairs = {f"the key number {n}": n for n in range(2000)}
-    buffer = GroupBuffer(functions, 2, 2**20, writer)
+    buffer = GroupBuffer(functions, 2, 2**20, writer, is_near=is_near)
     buffer.drain(pairs.items())
     buffer.finish()
     (tmp_path / "file").write_bytes(file.getvalue())
     back: dict[str, int] = {}
     for entry in writer.entries:
         (block,) = iter_blocks(Span(str(tmp_path / "file"), entry.offset, entry.length))
-        assert bool(block.flags & FLAG_DEFLATED) is not stays_here
+        assert bool(block.flags & FLAG_DEFLATED) is not (stays_here or is_near)
         back.update(zip(*decode_columns(block, stays_here=stays_here), strict=True))
     assert back == pairs
 

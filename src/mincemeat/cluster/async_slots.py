@@ -19,9 +19,9 @@ class SlotDied(Exception):
 class AsyncSlot:
     """One slot process. ``prepared`` names the job whose functions it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: SlotProcess | None = None) -> None:
         self.prepared = ""
-        self._process = SlotProcess()
+        self._process = SlotProcess() if process is None else process
         self._process.channel.setblocking(False)
         self._decoder = Decoder()
 
@@ -52,12 +52,12 @@ class AsyncSlot:
 
 
 class SlotPool:
-    """At most ``size`` slots, started when first needed."""
+    """At most ``size`` slots, started when first needed, but for ``first``, which has been started already."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, first: SlotProcess | None = None) -> None:
         self._free = asyncio.Semaphore(size)
-        self._idle: list[AsyncSlot] = []
-        self._all: set[AsyncSlot] = set()
+        self._idle = [] if first is None else [AsyncSlot(first)]
+        self._all = set(self._idle)
 
     async def take(self) -> AsyncSlot:
         """An idle slot, or a new one; waits while all are taken. Give it back or discard it."""

@@ -6,6 +6,7 @@ whether they are needed still.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from mincemeat import limits
-from mincemeat.slots import error_output
+from mincemeat.slots import SlotProcess, error_output
 
 # As long as a worker that was told to end may need to end its slots and remove its files.
 _GRACE_SECONDS = 3.0
@@ -26,24 +27,32 @@ _BOOTSTRAP = "import sys; sys.path.insert(0, {root!r}); from mincemeat.cluster.l
 
 
 class LocalWorkers:
-    """The child processes of one server run."""
+    """The child processes of one server run.
+
+    They are started before there is a server to be told of, so that they boot while it gets ready.
+    """
 
     def __init__(self) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, count: int, host: str, port: int, secret: bytes) -> None:
-        """Start ``count`` workers of one slot each, which join ``host``:``port``."""
+    def start(self, count: int) -> None:
+        """Start ``count`` workers of one slot each, which wait for ``introduce``."""
         root = str(Path(__file__).resolve().parent.parent.parent)
-        introduction = json.dumps({"host": host, "port": port, "secret": secret.hex()}).encode("ascii")
         for _ in range(count):
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOTSTRAP.format(root=root)],
-                stdin=subprocess.PIPE,
-                stderr=error_output(),
-                stdout=error_output(),  # the server's own output may be somebody's input
-                start_new_session=True,  # Ctrl-C reaches the server, which then ends its workers
+            self._processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", "-c", _BOOTSTRAP.format(root=root)],
+                    stdin=subprocess.PIPE,
+                    stderr=error_output(),
+                    stdout=error_output(),  # the server's own output may be somebody's input
+                    start_new_session=True,  # Ctrl-C reaches the server, which then ends its workers
+                )
             )
-            self._processes.append(process)
+
+    def introduce(self, host: str, port: int, secret: bytes) -> None:
+        """Have all of them join ``host``:``port``."""
+        introduction = json.dumps({"host": host, "port": port, "secret": secret.hex()}).encode("ascii")
+        for process in self._processes:
             assert process.stdin is not None
             try:
                 with process.stdin as pipe:
@@ -62,6 +71,8 @@ class LocalWorkers:
         """End them: politely, so that they remove their files, and after a while without asking."""
         for process in self._processes:
             process.terminate()
+            if process.stdin is not None:
+                process.stdin.close()
         deadline = time.monotonic() + _GRACE_SECONDS
         for process in self._processes:
             try:
@@ -78,9 +89,21 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _end)
     try:
-        _join(json.load(sys.stdin))
+        slot = SlotProcess()
+        try:
+            _import_what_joining_needs()
+            if introduction := sys.stdin.read():  # the server may have ended before there was one
+                _join(json.loads(introduction), slot)
+        finally:
+            slot.kill()
     except KeyboardInterrupt:
         pass
+
+
+def _import_what_joining_needs() -> None:
+    """While the server gets ready, and not when it waits for this worker."""
+    for name in ("mincemeat.cluster.worker", "cryptography.x509", "cryptography.hazmat.primitives.asymmetric.x25519"):
+        importlib.import_module(name)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -95,13 +118,15 @@ def _end(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _join(introduction: dict[str, Any]) -> None:
+def _join(introduction: dict[str, Any], slot: SlotProcess) -> None:
     from mincemeat.cluster.worker import serve
     from mincemeat.errors import MincemeatError
 
     secret = bytes.fromhex(introduction["secret"])
     try:
         # The server is there; when many start at once, some of them have to try again.
-        serve(introduction["host"], introduction["port"], secret, slots=1, wait_seconds=limits.LEASE_SECONDS)
+        serve(
+            introduction["host"], introduction["port"], secret, slots=1, wait_seconds=limits.LEASE_SECONDS, first=slot
+        )
     except MincemeatError as error:
         sys.exit(f"mincemeat: local worker: {error}")

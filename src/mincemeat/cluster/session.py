@@ -31,6 +31,7 @@ from mincemeat.cluster.fetching import (
     HolderServer,
     Unreachable,
     answer_with_blocks,
+    is_loopback,
 )
 from mincemeat.errors import (
     BlockCorrupt,
@@ -46,6 +47,7 @@ from mincemeat.model import AttemptId, Failure, FailureKind, Phase, Span, TaskId
 from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.shuffle.store import JobStore, make_directory
 from mincemeat.slot_channel import Header, crash_failure, read_failure, timeout_failure
+from mincemeat.slots import SlotProcess
 from mincemeat.wire import messages
 
 log = logging.getLogger("mincemeat")
@@ -58,7 +60,13 @@ class WorkerSession:
     """Serves one server until it says good-bye. ``scratch`` is this session's own and removed by the caller."""
 
     def __init__(
-        self, connection: Connection, server: tuple[str, int], scratch: Path, slots: int, incarnation: str
+        self,
+        connection: Connection,
+        server: tuple[str, int],
+        scratch: Path,
+        slots: int,
+        incarnation: str,
+        first: SlotProcess | None = None,
     ) -> None:
         self._connection = connection
         self._server = server
@@ -70,7 +78,9 @@ class WorkerSession:
         self._channels = Channels(server, connection)
         # Not the same: blocks that go out for others would wait behind blocks that come in, and those for these.
         self._uploads = Channels(server, connection)
-        self._pool = SlotPool(slots)
+        self._pool = SlotPool(slots, first)
+        # Then the other workers are most likely here, too, and deflating blocks for them costs more than it saves.
+        self._is_near = is_loopback(connection.peer[0])
         self._fetcher: Fetcher | None = None
         self._job: messages.JobStart | None = None
         self._code = b""
@@ -314,7 +324,7 @@ class WorkerSession:
                 await self._prepare(slot, job)
             limit = job.task_timeout_seconds
             async with asyncio.timeout(None if limit is None else attempt_timeout(limit, splits)):
-                answer = await slot.exchange(header, body)
+                answer = await slot.exchange({**header, "near": self._is_near}, body)
         except BaseException:  # dead, overdue or not wanted any more
             self._pool.discard(slot)
             self._store.drop(AttemptId.parse(header["attempt"]))

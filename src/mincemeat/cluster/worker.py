@@ -20,6 +20,7 @@ from mincemeat.cluster.connection import Connection, dial
 from mincemeat.cluster.session import WorkerSession
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
 from mincemeat.scratch import ScratchDirectory, sweep_soon
+from mincemeat.slots import SlotProcess
 from mincemeat.wire.handshake import Role, normalise_password
 
 log = logging.getLogger("mincemeat")
@@ -34,6 +35,7 @@ def serve(
     wait_seconds: float = limits.WAIT_SECONDS,
     forever: bool = False,
     tell: Callable[[str], None] | None = None,
+    first: SlotProcess | None = None,
 ) -> None:
     """Join the server at ``host``:``port`` and work; return when its job is done.
 
@@ -41,12 +43,15 @@ def serve(
         wait_seconds: how long to try when no server is there, or when it was lost.
         forever: serve job after job, and never stop trying.
         tell: gets the few sentences a person at this worker's terminal should read; default: the log.
+        first: one of the slots, already started; it stays the caller's to end.
 
     Raises: ConnectionFailed, AuthenticationError, JoinRefused, ServerBusy (for a minute), RemoteProtocolError (not a
     mincemeat server).
     """
     secret = normalise_password(password)
-    worker = _Worker(host, port, secret, slots, float("inf") if forever else wait_seconds, forever, tell or log.info)
+    worker = _Worker(
+        host, port, secret, slots, float("inf") if forever else wait_seconds, forever, tell or log.info, first
+    )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -74,6 +79,7 @@ class _Worker:
         wait_seconds: float,
         forever: bool,
         tell: Callable[[str], None],
+        first: SlotProcess | None = None,
     ) -> None:
         self._host, self._port, self._secret = host, port, secret
         self._slots = slots
@@ -82,6 +88,7 @@ class _Worker:
         self._tell = tell
         self._incarnation = f"{socket.gethostname()}:{os.getpid()}"
         self._is_stopped = False
+        self._first = first
         self._serving: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
 
     def stop(self) -> None:
@@ -103,7 +110,8 @@ class _Worker:
                 connection = await self._join()
                 sweep_soon()
                 server = (self._host, self._port)
-                session = WorkerSession(connection, server, Path(scratch), self._slots, self._incarnation)
+                session = WorkerSession(connection, server, Path(scratch), self._slots, self._incarnation, self._first)
+                self._first = None  # a session ends its slots
                 try:
                     await session.run()
                 except ConnectionFailed as error:

@@ -79,12 +79,13 @@ class ClusterEngine(Engine):
         self._on_listening = on_listening
 
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
-        job = with_splitters_by_own_slot(job, source)
-        code = usercode.pack(job.functions)
         with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
-            scratch = Path(cleanup.enter_context(ScratchDirectory()))
             local = LocalWorkers()
             cleanup.callback(local.stop)
+            local.start(self._workers)
+            job = with_splitters_by_own_slot(job, source)
+            code = usercode.pack(job.functions)
+            scratch = Path(cleanup.enter_context(ScratchDirectory()))
             caller = _Caller(job, source, sink, self._split)
             thread = _CoordinatorThread(Coordinator(job, code, self._secret, scratch, caller), self._host, self._port)
             cleanup.callback(thread.stop)
@@ -95,11 +96,11 @@ class ClusterEngine(Engine):
                 raise_original(error)
 
     def _open(self, thread: _CoordinatorThread, local: LocalWorkers) -> _Attendance:
-        """Let workers join, start those that were asked for, and say how others can."""
+        """Let workers join, those that were started for it first, and say how others can."""
         port = thread.start()
         if self._on_listening is not None:
             self._on_listening(port)
-        local.start(self._workers, self._host or "127.0.0.1", port, self._secret)
+        local.introduce(self._host or "127.0.0.1", port, self._secret)
         if self._generated and not self._workers:
             self._tell_how_to_join(port)
             return _Attendance(None, local)

@@ -1,7 +1,8 @@
 """Decides whether the blocks of an attempt are deflated: only where they may cross a network, and shrink a lot.
 
-It knows nothing of columns, nor of which blocks will in fact be sent: a map attempt cannot know who reduces. What it
-costs and when it pays stands in docs/block-format.md, with the measurement.
+It knows nothing of columns, nor of which blocks will in fact be sent: a map attempt cannot know who reduces. A worker
+that reached its server at a loopback address takes all others to be on its machine. What deflating costs and when it
+pays stands in docs/block-format.md, with the measurement.
 """
 
 from __future__ import annotations

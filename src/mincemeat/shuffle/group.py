@@ -64,18 +64,27 @@ class GroupBuffer:
     Memory: about ``memory_bytes`` and an eighth, by sampled sizes; values that suddenly grow may overshoot by one batch
     of ``limits.BATCH_PAIRS_MAX``. Dealing out pickles one partition at a time beside that. A ``Pairs`` or dict that
     ``mapfn`` gives is there beside it as a whole.
+    ``is_near``: whoever reads the blocks is most likely on this machine; see ``Deflating``.
     Counts: ``records`` read, ``pairs`` emitted (before any combiner), ``spills``: how often the buffer was dealt out
     because it was full, so 0 when everything fitted.
     """
 
-    def __init__(self, functions: UserFunctions, partitions: int, memory_bytes: int, writer: BlockWriter) -> None:
+    def __init__(
+        self,
+        functions: UserFunctions,
+        partitions: int,
+        memory_bytes: int,
+        writer: BlockWriter,
+        *,
+        is_near: bool = False,
+    ) -> None:
         self._mapfn = functions.mapfn or _identity
         self._side = map_side(functions)
         self._partitioner = make_partitioner(partitions, functions.partitionfn)
         self._is_sorted = functions.sort
         self._splitters = functions.splitters if functions.sort and functions.partitionfn is None else None
         self._stays_here = functions.stays_here
-        self._deflating = Deflating(stays_here=functions.stays_here)
+        self._deflating = Deflating(stays_here=functions.stays_here or is_near)
         self._writer = writer
         self._budget_bytes = memory_bytes
         self._holding: Holding | Ungrouped = Holding(self._side)
