@@ -69,6 +69,8 @@ BATCH_COLUMNS_MAX: Final = 8192
 BATCH_BUDGET_SHARE: Final = 1 / 16
 # Pairs that go into a compiled table before anybody else has a look: milliseconds.
 TABLE_PAIRS_MAX: Final = 65_536
+# A compiled table is full with so much, whatever the budget: it finds its records by numbers of 32 bits, in steps of 8.
+TABLE_BYTES_MAX: Final = 16 * 2**30
 # A table of up to this share of the budget becomes a dict at once: that is four to five times as large.
 TABLE_UNFOLDED_SHARE: Final = 1 / 8
 # Pairs of each batch whose size is measured, at about half a microsecond each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,79 @@ def test_tables_spill_with_the_budgets_worth_of_bytes(
     report = run_map(functions, [(0, pairs)], store, attempt, partitions=1, memory_bytes=memory_bytes)
     store.clear()
     assert least <= report.spills <= most
+
+
+def mapped(functions: UserFunctions, records: Any, directory: Path, memory_bytes: int) -> Any:
+    """The report of a map attempt, and how many bytes it held at most beyond what it was given."""
+    store = JobStore(directory)
+    tracemalloc.start()
+    try:
+        attempt = AttemptId(TaskId(Phase.MAP, 0), 0)
+        report = run_map(functions, records, store, attempt, partitions=1, memory_bytes=memory_bytes)
+        return report, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        store.clear()
+
+
+def large_keys(count: int, size: int) -> Iterator[tuple[str, int]]:
+    for number in range(count):
+        yield f"{number:0{size}}", 1
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_large_keys_stay_near_the_budget(together: bool, directory: Path) -> None:
+    """Look-ups were gathered 32 at a time, and 512 of a batch, before anybody looked at bytes."""
+    budget, size = 4 * 2**20, 2**19
+
+    def emit_all(_key: int, _value: None) -> Any:
+        return mincemeat.Pairs(*zip(*large_keys(32, size), strict=True)) if together else large_keys(64, size)
+
+    given = 32 * size if together else 0  # what is yielded at once is in memory at once, beside the budget
+    report, peak = mapped(UserFunctions(emit_all, sum, sum), [(0, None)], directory, budget)
+    assert report.spills >= 3
+    assert peak < given + 3 * budget
+
+
+@pytest.mark.parametrize("sort", [True, False])
+def test_sorting_and_dealing_out_are_in_the_budget(sort: bool, directory: Path) -> None:
+    """Short keys, for which the scratch of a sort is as much as what is sorted."""
+    budget = 8 * 2**20
+    functions = UserFunctions(lambda _key, _value: large_keys(400_000, 8), sum, sum, sort=sort)
+    report, peak = mapped(functions, [(0, None)], directory, budget)
+    assert report.spills >= 2
+    assert peak < 1.75 * budget  # a block is pickled beside it
+
+
+def test_a_table_is_full_when_its_numbers_are_used_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a larger budget the attempt had failed with MemoryError, or keys beyond 32 GiB were not found again."""
+    monkeypatch.setattr("mincemeat.limits.TABLE_BYTES_MAX", 100_000)
+    maps = [[[(f"{number % 3000:032}", 1) for number in range(6000)]] for _ in range(3)]
+    for functions in (UserFunctions(emit, sum, sum), UserFunctions(emit, sum, sum, sort=True)):
+        compiled, plain = both_ways(functions, maps, directory, AMPLE)
+        check_alike(compiled, plain, in_order=functions.sort)
+        assert len(compiled) == 3000
+    report, _ = mapped(UserFunctions(emit, sum, sum), enumerate(maps[0]), directory, AMPLE)
+    assert report.spills >= 3
+
+
+def test_a_sum_that_outgrows_a_full_table_is_finished_elsewhere(directory: Path) -> None:
+    many = [(f"key {number:06}", 1) for number in range(3000)]
+    maps = [[[*many, ("zzz", 2**63 - 1)]], [[("aaa", 1), ("zzz", 2**63 - 1), ("zzzz", 1)]]]
+    functions = UserFunctions(emit, sum, sum, sort=True)
+    compiled, plain = both_ways(functions, maps, directory, 600_000)
+    assert compiled == plain
+    assert ("zzz", int, 2**64 - 2) in compiled
+
+
+@pytest.mark.parametrize("odd", [1.5, 2**70])
+def test_values_are_counted_across_a_change_of_ways(odd: Any, directory: Path) -> None:
+    store = JobStore(directory)
+    spans = []
+    for index, pairs in enumerate([[("a", 1)], [("a", 1)], [("a", 1)], [("b", odd)]]):
+        attempt = AttemptId(TaskId(Phase.MAP, index), 0)
+        run_map(UserFunctions(emit, max, max), [(0, pairs)], store, attempt, partitions=1, memory_bytes=AMPLE)
+        spans += store.spans(attempt, range(1))
+    report = run_reduce(UserFunctions(emit, max, max), spans, range(1), store, REDUCE, memory_bytes=AMPLE)
+    store.clear()
+    assert (report.keys, report.values) == (2, 4)

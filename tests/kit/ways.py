@@ -39,7 +39,7 @@ def only_compiled() -> None:
 def encoded(keys: list[Any], columns: list[Any], *, single: bool) -> Payload:
     """A block's payload: text columns where the table can hold the pairs, as a map attempt would write it."""
     table = TextTable.for_fold(Fold.SUM) if single else None
-    if table is not None and table.take(keys, columns) == len(table) == len(keys):
+    if table is not None and table.take(keys, columns)[1] and len(table) == len(keys):
         return Payload(table.everything().payload(), CODEC_TEXT)
     return encode_columns(keys, columns, single=single)
 

@@ -21,7 +21,6 @@ reduce side reads splits in their order.
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby, islice
 from typing import Any
@@ -92,6 +91,7 @@ class GroupBuffer:
         self._may_ungroup = self._side.collectfn is None and self._side.fold is None
         # A table deals keys out by their hash or by splitters, and knows no partitionfn.
         self._may_have_table = functions.partitionfn is None
+        self._table_bytes = min(memory_bytes, limits.TABLE_BYTES_MAX)
         self._table = TextTable.for_fold(self._side.fold) if self._may_have_table else None
         self._looked_at = 0  # pairs of this bufferful, until it was judged whether their keys repeat
         self._batch: list[Any] = []  # pairs, unless mapfn gives many at once or breaks its word
@@ -113,13 +113,12 @@ class GroupBuffer:
             self.records += 1
             emitted: Iterator[Any] | None = self._emitted(key, value)
             while emitted is not None:
-                if self._table is not None:
+                self._marks.append((len(self._batch), key))
+                if not self._pull(emitted, key):
+                    break
+                self._absorb()
+                while self._table is not None and emitted is not None:  # whoever emits much needs no batches
                     emitted = self._pull_into(self._table, emitted, key)
-                else:
-                    self._marks.append((len(self._batch), key))
-                    if not self._pull(emitted, key):
-                        break
-                    self._absorb()
 
     def finish(self) -> None:
         """Deal out what is left. Raises: as ``drain``."""
@@ -157,7 +156,7 @@ class GroupBuffer:
     def _pull_into(self, table: TextTable, emitted: Iterator[Any], key: Any) -> Iterator[Any] | None:
         """Fill the table from ``emitted``, for a while; what is left then, None if nothing is."""
         try:
-            taken, rejected, is_over = table.drain(emitted, limits.TABLE_PAIRS_MAX, self._budget_bytes)
+            taken, rejected, is_over = table.drain(emitted, limits.TABLE_PAIRS_MAX, self._table_bytes)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
@@ -209,6 +208,9 @@ class GroupBuffer:
         """Group the many pairs that were emitted at once for ``record``; the budget is checked between portions."""
         start = 0
         while start < len(columns):
+            if self._table is not None:
+                start += self._take_columns(self._table, columns, start)
+                continue
             size = max(1, min(self._affordable, limits.BATCH_COLUMNS_MAX))
             self._group(columns.portion(start, size), lambda _index: record)
             start += size
@@ -228,28 +230,40 @@ class GroupBuffer:
 
     def _group(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Any]) -> None:
         """Group ``pairs``, whose records are known to ``record_of``, and deal the buffer out if that filled it."""
-        taken = self._take_into(self._table, pairs) if self._table is not None else 0
+        taken = self._take_pairs(pairs) if self._table is not None and isinstance(pairs, list) else 0
         if taken < len(pairs):
-            rest = pairs[taken:] if isinstance(pairs, list) else pairs.portion(taken, len(pairs))
+            rest = pairs[taken:] if isinstance(pairs, list) else pairs
             self._group_plainly(rest, lambda index: record_of(taken + index))
 
-    def _take_into(self, table: TextTable, pairs: list[Pair] | Columns) -> int:
-        """How many of ``pairs``, from the first, are in the table now. If not all, there is no table any more."""
-        if isinstance(pairs, Columns):
-            taken = table.take(pairs.keys, pairs.values)
-        else:
-            taken, _, _ = table.drain(iter(pairs), len(pairs), sys.maxsize)
+    def _take_pairs(self, pairs: list[Pair]) -> int:
+        """How many of ``pairs``, from the first, a table has taken. If not all, there is none any more."""
+        taken = 0
+        emitted = iter(pairs)
+        while self._table is not None and taken < len(pairs):
+            table = self._table
+            more, rejected, _ = table.drain(emitted, len(pairs), self._table_bytes)
+            taken += more
+            self._took(table, more)
+            if rejected is not None:
+                self._give_up_table()
+        return taken
+
+    def _take_columns(self, table: TextTable, columns: Columns, start: int) -> int:
+        """How many pairs of ``columns``, from ``start``, the table has taken: all, or until it was full or given up."""
+        taken, suits = table.take(columns.keys, columns.values, start, self._table_bytes)
         self._took(table, taken)
-        if taken < len(pairs):
+        if not suits:
             self._give_up_table()
         return taken
 
     def _took(self, table: TextTable, pairs: int) -> None:
         """Count ``pairs`` more in the table, and deal it out if that filled it."""
         self.pairs += pairs
-        if len(table):
-            self._affordable = int(self._budget_bytes * limits.BATCH_BUDGET_SHARE * len(table) / table.held_bytes)
-        if table.held_bytes >= self._budget_bytes:
+        held_bytes = table.held_bytes
+        if held_bytes:
+            self._affordable = int(self._budget_bytes * limits.BATCH_BUDGET_SHARE * len(table) / held_bytes)
+        self._room = max(1, min(self._affordable, 2 * self._room, limits.BATCH_PAIRS_MAX))
+        if held_bytes >= self._table_bytes:
             self.spills += 1
             self._deal_out()
 
@@ -260,6 +274,7 @@ class GroupBuffer:
         if table is None:  # dealt out just now
             return
         if table.held_bytes > self._budget_bytes * limits.TABLE_UNFOLDED_SHARE:
+            self.spills += 1
             self._deal_out()
         elif len(table):
             keys, values = table.everything().lists()
@@ -318,7 +333,7 @@ class GroupBuffer:
             self._held_bytes -= len(self._holding) * (limits.GROUP_BYTES - limits.GROUP_VALUE_BYTES)
             ungrouped = ungroup(self._holding.held)
             table = TextTable.for_keys() if self._may_have_table else None
-            if table is not None and table.take(ungrouped.keys, ungrouped.values) == len(ungrouped):
+            if table is not None and table.take(ungrouped.keys, ungrouped.values)[1]:
                 self._table, self._holding, self._held_bytes = table, Holding(self._side), 0.0
             else:
                 self._holding = ungrouped

@@ -139,6 +139,8 @@ def read_columns(
                 if len(pairs):
                     return None
                 pairs = Ungrouped([], [])
+            elif pairs.held_bytes >= limits.TABLE_BYTES_MAX:
+                return None
         if isinstance(pairs, Ungrouped):
             columns = reading.decoded(block)
             pairs.keys += columns.keys
@@ -266,16 +268,19 @@ class _Grouper:
         bytes_before = table.held_bytes
         taken = read_text_columns(block, table.merge) if block.codec == CODEC_TEXT else 0
         if taken == block.pairs:
-            return table.held_bytes - bytes_before
+            is_full = table.held_bytes >= limits.TABLE_BYTES_MAX
+            return self._memory_bytes if is_full else table.held_bytes - bytes_before
         self._may_have_tables = False
-        if taken == 0 and bytes_before > self._memory_bytes * limits.TABLE_UNFOLDED_SHARE:
-            reading.put_back(block)  # a dict of what the table holds would be several times as large
+        if bytes_before > self._memory_bytes * limits.TABLE_UNFOLDED_SHARE:
+            reading.put_back(block, taken)  # a dict of what the table holds would be several times as large
             return self._memory_bytes
         groups = held[block.partition] = self._no_plain_groups()
         grown = -float(table.held_bytes)
         if len(table):
             keys, values = table.everything().lists()
             grown += _take_in(groups, _Columns(block.partition, keys, values, len(keys), single=True))
+            if isinstance(groups, FoldedGroups):
+                groups.taken = table.taken
         return grown + _take_in(groups, reading.decoded(block).rest(taken))
 
     def _deal(self, held: Held, reading: _Reading, rule: Rule) -> Regrouping:
@@ -319,6 +324,7 @@ class _Reading:
         self._partitions = partitions
         self._loads = loads
         self._stays_here = stays_here
+        self._taken = 0  # pairs of the block that was put back
 
     @property
     def is_more(self) -> bool:
@@ -331,15 +337,17 @@ class _Reading:
         self.bytes_read += BLOCK_HEADER.size + len(block.payload)
         return block
 
-    def put_back(self, block: Block) -> None:
-        """Have ``block`` be the next one."""
+    def put_back(self, block: Block, taken: int) -> None:
+        """Have ``block`` be the next one, of which the first ``taken`` pairs have been read; it is to be decoded."""
         self.bytes_read -= BLOCK_HEADER.size + len(block.payload)
         self._blocks = chain((block,), self._blocks)
+        self._taken = taken
 
     def decoded(self, block: Block) -> _Columns:
         """Raises: BlockCorrupt; InvalidEmission."""
         keys, values = decode_columns(block, self._loads, stays_here=self._stays_here)
-        return _Columns(block.partition, keys, values, block.pairs, block.single)
+        taken, self._taken = self._taken, 0
+        return _Columns(block.partition, keys, values, block.pairs, block.single).rest(taken)
 
 
 def _take_in(groups: Groups, block: _Columns) -> float:
@@ -360,11 +368,13 @@ def _take_in(groups: Groups, block: _Columns) -> float:
         for key, value in zip(keys, values, strict=True):
             groups[key].append(value)
     else:
+        get = groups.get
         for key, several in zip(keys, values, strict=True):
-            if key in groups:
-                groups[key] += several
-            else:
+            there = get(key)
+            if there is None:
                 groups[key] = several
+            else:
+                there += several
     return (len(groups) - keys_before) * key_bytes + block.pairs * value_bytes
 
 

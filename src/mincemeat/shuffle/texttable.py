@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise, starmap
 from types import ModuleType
@@ -35,7 +36,7 @@ _VALUE_CODES: Final = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 # -- end of the frozen part ------------------------------------------------------------------------------
 
-_SOURCE_VERSION: Final = 1
+_SOURCE_VERSION: Final = 2
 
 
 def _find_compiled() -> ModuleType | None:
@@ -134,7 +135,8 @@ class TextTable:
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes it holds, what sorting or dealing out needs included."""
+        """How many bytes it holds, what sorting or dealing out needs included. At the most ``limits.TABLE_BYTES_MAX``
+        and what comes in at once should ever be in it."""
         return self._table.held_bytes
 
     def drain(self, pairs: Iterator[Any], pairs_max: int, bytes_max: int) -> tuple[int, list[Any] | None, bool]:
@@ -147,11 +149,16 @@ class TextTable:
         self.taken += taken
         return taken, rejected, status == compiled.EXHAUSTED
 
-    def take(self, keys: list[Any], values: list[Any]) -> int:
-        """Take pairs of two columns; how many were taken, from the first, before one did not suit."""
-        taken = self._table.take(keys, values)
+    def take(
+        self, keys: list[Any], values: list[Any], start: int = 0, bytes_max: int = sys.maxsize
+    ) -> tuple[int, bool]:
+        """Take pairs of two columns from ``start`` on until so many bytes are held, or one does not suit.
+
+        Returns: how many were taken; whether the next one, if there is one, may suit.
+        """
+        status, taken = self._table.take(keys, values, start, bytes_max)
         self.taken += taken
-        return taken
+        return taken, status != compiled.REJECTED
 
     def merge(self, payload: bytes) -> int:
         """Take text columns; how many pairs were taken, from the first, before one did not suit.

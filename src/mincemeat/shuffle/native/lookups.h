@@ -6,6 +6,8 @@
 #include "table.h"
 
 #define GATHERED 32
+/* Larger keys are not worth waiting for several at once, and are twice in memory meanwhile. */
+#define GATHERED_BYTES (64 * 1024)
 
 /* A look-up that waits for its turn. `key` owns the text, unless it is NULL and a payload does. */
 typedef struct {
@@ -66,13 +68,16 @@ take_one(Table *table, const Gathered *pair)
 static int
 take_gathered(Table *table, const Gathered *gathered, int count)
 {
-    if (table->slots == NULL) {
+    if (table->fold == FOLD_NONE) {
         for (int n = 0; n < count; n++) {
             if (append_record(table, gathered[n].text, gathered[n].length, 0) == NULL) {
                 return -1;
             }
         }
         return count;
+    }
+    if (need_slots(table) < 0) {
+        return -1;
     }
     for (int n = 0; n < count; n++) {
         uint64_t slot = table->slots[gathered[n].hash & table->mask];
@@ -162,9 +167,11 @@ gather(Table *table, PyObject *key, PyObject *value, Gathered *pair)
         }
     }
     int suits = text_of(table, key, &pair->key, &pair->text, &pair->length);
-    if (suits > 0 && table->slots != NULL) {
+    if (suits > 0 && table->fold != FOLD_NONE) {
         pair->hash = hash_of(pair->text, pair->length, table->seed);
-        PREFETCH(&table->slots[pair->hash & table->mask]);
+        if (table->slots != NULL) { /* an iterator of somebody who sorts the table meanwhile */
+            PREFETCH(&table->slots[pair->hash & table->mask]);
+        }
     }
     return suits;
 }
@@ -205,9 +212,12 @@ table_drain(Table *table, PyObject *args)
     if (!PyIter_Check(iterator)) {
         return PyErr_Format(PyExc_TypeError, "not an iterator: %.200s", Py_TYPE(iterator)->tp_name);
     }
-    forget_order(table);
+    if (need_slots(table) < 0) {
+        return NULL;
+    }
     Gathered gathered[GATHERED];
     int waiting = 0;
+    size_t waiting_bytes = 0;
     Py_ssize_t taken = 0;
     enum status status = STOPPED;
     PyObject *rejected = NULL;
@@ -239,7 +249,8 @@ table_drain(Table *table, PyObject *args)
             break;
         }
         Py_CLEAR(element);
-        if (++waiting == GATHERED) {
+        waiting_bytes += gathered[waiting].length;
+        if (++waiting == GATHERED || waiting_bytes >= GATHERED_BYTES) {
             int done = take_gathered(table, gathered, waiting);
             if (done < waiting) {
                 taken += done < 0 ? 0 : done;
@@ -253,6 +264,7 @@ table_drain(Table *table, PyObject *args)
             let_go(gathered, waiting);
             taken += waiting;
             waiting = 0;
+            waiting_bytes = 0;
             if (bytes_held(table) >= (size_t)bytes_max) {
                 break;
             }
@@ -280,42 +292,52 @@ table_drain(Table *table, PyObject *args)
     return Py_BuildValue("inN", (int)status, taken, rejected ? rejected : Py_NewRef(Py_None));
 }
 
-PyDoc_STRVAR(take_doc, "take(keys, values) -> int\n\n"
-                       "As drain, for two lists of equal length; how many were taken, from the first, before one did\n"
-                       "not suit.");
+PyDoc_STRVAR(take_doc, "take(keys, values, start, bytes_max) -> (status, taken)\n\n"
+                       "As drain, for two lists of equal length from `start` on.");
 
 static PyObject *
 table_take(Table *table, PyObject *args)
 {
     PyObject *keys, *values;
-    if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &keys, &PyList_Type, &values)) {
+    Py_ssize_t start, bytes_max;
+    if (!PyArg_ParseTuple(args, "O!O!nn", &PyList_Type, &keys, &PyList_Type, &values, &start, &bytes_max)) {
         return NULL;
     }
-    forget_order(table);
+    if (need_slots(table) < 0) {
+        return NULL;
+    }
     Gathered gathered[GATHERED];
-    Py_ssize_t taken = 0;
-    while (1) {
+    Py_ssize_t place = start < 0 ? 0 : start;
+    start = place;
+    enum status status = STOPPED;
+    do {
         int waiting = 0, suits = 1;
+        size_t waiting_bytes = 0;
         /* The lists are looked at anew each time: nothing below runs code of others, but nothing would say so. */
-        while (waiting < GATHERED && taken + waiting < PyList_GET_SIZE(keys) &&
-               taken + waiting < PyList_GET_SIZE(values)) {
-            suits = gather(table, PyList_GET_ITEM(keys, taken + waiting), PyList_GET_ITEM(values, taken + waiting),
-                           &gathered[waiting]);
-            if (suits <= 0) {
+        while (waiting < GATHERED && waiting_bytes < GATHERED_BYTES) {
+            Py_ssize_t next = place + waiting;
+            if (next >= PyList_GET_SIZE(keys) || next >= PyList_GET_SIZE(values)) {
+                status = EXHAUSTED;
                 break;
             }
-            waiting++;
+            suits = gather(table, PyList_GET_ITEM(keys, next), PyList_GET_ITEM(values, next), &gathered[waiting]);
+            if (suits <= 0) {
+                status = REJECTED;
+                break;
+            }
+            waiting_bytes += gathered[waiting++].length;
         }
         int done = suits < 0 ? -1 : take_gathered(table, gathered, waiting);
         let_go(gathered, waiting);
         if (done < 0) {
             return NULL;
         }
-        taken += done;
-        if (done < GATHERED) {
-            return PyLong_FromSsize_t(taken);
+        place += done;
+        if (done < waiting) {
+            status = REJECTED;
         }
-    }
+    } while (status == STOPPED && bytes_held(table) < (size_t)bytes_max);
+    return Py_BuildValue("in", (int)status, place - start);
 }
 
 #endif

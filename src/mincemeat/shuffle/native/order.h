@@ -81,6 +81,7 @@ static PyObject *
 table_sort(Table *table, PyObject *Py_UNUSED(ignored))
 {
     forget_order(table);
+    forget_slots(table); /* room for the scratch */
     size_t count = (size_t)table->count;
     Sortable *records = PyMem_RawMalloc((count + 1) * sizeof(Sortable));
     Sortable *merged = PyMem_RawMalloc((count + 1) * sizeof(Sortable));

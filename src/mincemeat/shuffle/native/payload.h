@@ -129,15 +129,17 @@ table_merge(Table *table, PyObject *argument)
     if (parse(buffer.buf, buffer.len, &payload) < 0) {
         goto finish;
     }
-    if ((payload.value_width == 0) != (table->slots == NULL)) {
+    if ((payload.value_width == 0) != (table->fold == FOLD_NONE)) {
         answer = PyLong_FromLong(0);
         goto finish;
     }
-    forget_order(table);
+    if (need_slots(table) < 0) {
+        goto finish;
+    }
     Gathered gathered[GATHERED];
     const char *text = payload.text;
     uint32_t taken = 0;
-    if (table->slots == NULL && make_room(table, payload.text_bytes + (size_t)payload.keys * padded(7)) < 0) {
+    if (table->fold == FOLD_NONE && make_room(table, payload.text_bytes + (size_t)payload.keys * padded(7)) < 0) {
         goto finish;
     }
     while (taken < payload.keys) {
@@ -153,7 +155,7 @@ table_merge(Table *table, PyObject *argument)
             if (!check_text(table, pair->text, pair->length)) {
                 goto finish;
             }
-            if (table->slots == NULL) {
+            if (table->fold == FOLD_NONE) {
                 continue;
             }
             pair->value = read_signed(payload.values + n * (size_t)payload.value_width, payload.value_width);
@@ -199,7 +201,7 @@ table_pack(Table *table, PyObject *args)
         largest = record->value > largest ? record->value : largest;
     }
     int length_width = longest <= UINT8_MAX ? 1 : longest <= UINT16_MAX ? 2 : 4;
-    int value_width = table->slots == NULL                                ? 0
+    int value_width = table->fold == FOLD_NONE                             ? 0
                       : least >= INT8_MIN && largest <= INT8_MAX          ? 1
                       : least >= INT16_MIN && largest <= INT16_MAX        ? 2
                       : least >= INT32_MIN && largest <= INT32_MAX        ? 4

@@ -34,7 +34,7 @@ typedef struct {
     PyObject_HEAD
     char *arena;
     size_t used, allocated;
-    uint64_t *slots; /* NULL unless pairs are folded */
+    uint64_t *slots; /* NULL unless pairs are folded; then, too, after sorting, until the next one is */
     size_t mask;
     uint32_t *order; /* where records are, in units of 8 bytes; NULL: as they came */
     Py_ssize_t count;
@@ -58,23 +58,23 @@ padded(size_t length)
 static size_t
 bytes_held(const Table *table)
 {
-    /* A record needs two to three slots and, when it is sorted or dealt out, its place in an order and the scratch. */
-    return table->used + (size_t)(table->slots ? 32 : 8) * (size_t)table->count;
+    /* A record has two to three slots, and when it is dealt out 8 bytes, or without slots 37 when it is sorted. */
+    return table->used + 40 * (size_t)table->count;
 }
 
 static int
 make_room(Table *table, size_t more)
 {
+    if (more > ARENA_MAX - table->used) {
+        PyErr_NoMemory();
+        return -1;
+    }
     size_t wanted = table->used + more;
     if (wanted <= table->allocated) {
         return 0;
     }
     size_t grown = table->allocated ? table->allocated + table->allocated / 2 : FIRST_ARENA;
-    grown = grown < wanted ? wanted : grown;
-    if (wanted > ARENA_MAX) {
-        PyErr_NoMemory();
-        return -1;
-    }
+    grown = grown < wanted ? wanted : grown > ARENA_MAX ? ARENA_MAX : grown;
     char *moved = PyMem_RawRealloc(table->arena, grown);
     if (moved == NULL) {
         PyErr_NoMemory();
@@ -112,6 +112,42 @@ make_slots(Table *table, size_t slots)
     return 0;
 }
 
+/* Slots for the records that are there, whose keys are all different. */
+static int
+need_slots(Table *table)
+{
+    if (table->fold == FOLD_NONE || table->slots != NULL) {
+        return 0;
+    }
+    size_t slots = FIRST_SLOTS;
+    while ((size_t)table->count * 5 > slots * 3) {
+        slots *= 2;
+    }
+    if (make_slots(table, slots) < 0) {
+        return -1;
+    }
+    size_t offset = 0;
+    for (Py_ssize_t n = 0; n < table->count; n++) {
+        const Record *record = (Record *)(table->arena + offset);
+        uint32_t hash = hash_of(record->text, record->length, table->seed);
+        size_t position = hash & table->mask;
+        while (table->slots[position] != 0) {
+            position = (position + 1) & table->mask;
+        }
+        table->slots[position] = (uint64_t)hash << 32 | (uint64_t)(offset / 8 + 1);
+        offset += padded(record->length);
+    }
+    return 0;
+}
+
+static void
+forget_slots(Table *table)
+{
+    PyMem_RawFree(table->slots);
+    table->slots = NULL;
+    table->mask = 0;
+}
+
 static void
 forget_order(Table *table)
 {
@@ -125,6 +161,9 @@ append_record(Table *table, const char *text, uint32_t length, int64_t value)
 {
     if (make_room(table, padded(length)) < 0) {
         return NULL;
+    }
+    if (table->order != NULL) { /* made by code of others, in the middle of a drain */
+        forget_order(table);
     }
     Record *record = (Record *)(table->arena + table->used);
     record->value = value;

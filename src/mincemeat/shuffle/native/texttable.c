@@ -24,7 +24,7 @@
 #include "payload.h"
 
 /* Python code and this file change together; a module that was built from another source is not used. */
-#define SOURCE_VERSION 1
+#define SOURCE_VERSION 2
 
 /* The digits of a number, which end at `end`; where they begin. */
 static char *
@@ -55,12 +55,12 @@ table_lines(Table *table, PyObject *args)
     if (stretch_of(table, args, "nnS", &start, &stop, &separator) < 0) {
         return NULL;
     }
-    size_t separator_length = table->slots == NULL ? 0 : (size_t)PyBytes_GET_SIZE(separator);
+    size_t separator_length = table->fold == FOLD_NONE ? 0 : (size_t)PyBytes_GET_SIZE(separator);
     size_t most = 0;
     for (Py_ssize_t n = start; n < stop; n++) {
         most += record_at(table, table->order[n])->length;
     }
-    most += (size_t)(stop - start) * (separator_length + (table->slots == NULL ? 0 : DIGITS_MAX) + 1);
+    most += (size_t)(stop - start) * (separator_length + (table->fold == FOLD_NONE ? 0 : DIGITS_MAX) + 1);
     PyObject *lines = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)most);
     if (lines == NULL) {
         return NULL;
@@ -73,7 +73,7 @@ table_lines(Table *table, PyObject *args)
         const Record *record = record_at(table, table->order[n]);
         memcpy(out, record->text, record->length);
         out += record->length;
-        if (table->slots != NULL) {
+        if (table->fold != FOLD_NONE) {
             char digits[DIGITS_MAX], *end = digits + DIGITS_MAX;
             char *begin = write_digits(end, record->value);
             memcpy(out, PyBytes_AS_STRING(separator), separator_length);
@@ -110,7 +110,7 @@ table_columns(Table *table, PyObject *args)
             goto failed;
         }
         PyList_SET_ITEM(keys, n - start, key);
-        PyObject *value = table->slots == NULL ? Py_NewRef(Py_None) : PyLong_FromLongLong(record->value);
+        PyObject *value = table->fold == FOLD_NONE ? Py_NewRef(Py_None) : PyLong_FromLongLong(record->value);
         if (value == NULL) {
             goto failed;
         }
@@ -149,9 +149,7 @@ table_clear(Table *table, PyObject *Py_UNUSED(ignored))
     table->used = 0;
     table->count = 0;
     table->has_surrogates = 0;
-    if (table->slots != NULL) {
-        memset(table->slots, 0, (table->mask + 1) * sizeof(uint64_t));
-    }
+    forget_slots(table); /* there are as many as the last records needed, and the next may be few */
     Py_RETURN_NONE;
 }
 
@@ -180,10 +178,6 @@ table_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     }
     table->fold = (enum fold)fold;
     table->seed = (uint64_t)seed;
-    if (table->fold != FOLD_NONE && make_slots(table, FIRST_SLOTS) < 0) {
-        Py_DECREF(table);
-        return NULL;
-    }
     return (PyObject *)table;
 }
 
