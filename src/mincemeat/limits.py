@@ -44,9 +44,10 @@ MEMORY_ASSUMED_BYTES: Final = 4 * 2**30
 MEMORY_ASKED_BYTES_MIN: Final = 2**20
 MEMORY_ASKED_BYTES_MAX: Final = 64 * 2**40
 
-# Reduce tasks coalesce neighbouring partitions until their blocks hold about this many bytes: one or two hundred
-# milliseconds of reducing, so that a tiny job has one reduce task, and a large one has slots that end together.
-REDUCE_TASK_BYTES: Final = 4 * 2**20
+# Reduce tasks coalesce neighbouring partitions until their blocks hold about this many bytes: between 50 (text columns)
+# and 300 milliseconds of reducing, so that a tiny job has one reduce task, a large one has slots that end together, and
+# fetching and sending, which takes some 20 milliseconds over loopback, is not most of it.
+REDUCE_TASK_BYTES: Final = 8 * 2**20
 # ... but shrink to as little as this part of it where slots would stand idle: still longer than a round trip.
 REDUCE_TASK_SHRINK_MAX: Final = 8
 

@@ -20,6 +20,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import traceback
+from collections.abc import Callable
 from typing import Any, Final
 
 from mincemeat.slot_channel import Header, encode
@@ -35,11 +38,14 @@ class SlotProcess:
     the process is ending or has ended, and ``describe_exit`` says how.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, forked: Callable[[int], None] | None = None) -> None:
+        """``forked``: slot_main.main, of a process with one thread and no secrets; without it another interpreter."""
         _occupy_standard_descriptors()
         parent, child = socket.socketpair()
         try:
-            self._process = _start(child)
+            self._process: subprocess.Popen[bytes] | _ForkedProcess = (
+                _start(child) if forked is None else _fork(child, forked)
+            )
         except BaseException:
             parent.close()
             raise
@@ -65,7 +71,7 @@ class SlotProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             return "closed its channel without ending"
-        _kill_group(self._process)  # what user code started goes with it
+        kill_group(self._process)  # what user code started goes with it
         if code >= 0:
             return f"exited with code {code}"
         try:
@@ -79,7 +85,7 @@ class SlotProcess:
         """End the process and what it started, at once, and reap it. May be called again."""
         self.channel.close()
         if self._process.returncode is None:  # not reaped yet, so the number is its own still
-            _kill_group(self._process)
+            kill_group(self._process)
         self._process.wait()
 
 
@@ -128,7 +134,57 @@ def _occupy_standard_descriptors() -> None:
     os.close(number)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+class _ForkedProcess:
+    """What is used here of ``subprocess.Popen``, for a child that is no other program."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, negative for a signal. Raises: TimeoutExpired."""
+        give_up_at = None if timeout is None else time.monotonic() + timeout
+        while self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, 0 if give_up_at is None else os.WNOHANG)
+            except ChildProcessError:  # somebody else reaped it
+                pid, status = self.pid, 0
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            elif give_up_at is not None and time.monotonic() >= give_up_at:
+                raise subprocess.TimeoutExpired("slot", timeout or 0.0)
+            else:
+                time.sleep(0.001)
+        return self.returncode
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def _fork(channel: socket.socket, main: Callable[[int], None]) -> _ForkedProcess:
+    """As ``_start``, without another interpreter."""
+    pid = os.fork()
+    if pid:
+        return _ForkedProcess(pid)
+    code = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        number = channel.detach()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.closerange(3, number)
+        os.closerange(number + 1, os.sysconf("SC_OPEN_MAX"))
+        main(number)
+        code = 0
+    except BaseException:  # noqa: BLE001 - it must not go on in what was the parent's code
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def kill_group(process: subprocess.Popen[bytes] | _ForkedProcess) -> None:
+    """Kill a child that leads its own process group, and all that is in it."""
     if sys.platform != "win32":
         try:
             os.killpg(process.pid, signal.SIGKILL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,33 +17,122 @@ from tests.kit.gates import wait_until
 
 # A server that is gone before it has told its workers of itself.
 ABANDONED = """
-import os
+import os, sys
 from mincemeat.cluster.local import LocalWorkers
 workers = LocalWorkers()
 workers.start(2)
-print(*(process.pid for process in workers._processes), flush=True)
+print(workers._processes[0].pid, flush=True)
+sys.stdin.readline()
 os._exit(0)
 """
 
 
+def members(group: int) -> dict[int, str]:
+    """The processes that a nursery and its workers are, and the slots of these: by their parents."""
+    found: dict[int, tuple[int, str]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+        except (OSError, IndexError):
+            continue
+        if state != "Z":
+            found[int(entry.name)] = (int(parent), state)
+    family = {group} & found.keys()
+    while more := {pid for pid, (parent, _) in found.items() if parent in family} - family:
+        family |= more
+    return {pid: found[pid][1] for pid in family}
+
+
+def have_ended(pids: set[int]) -> bool:
+    return not any(members(pid) for pid in pids)
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_workers_that_were_never_introduced_end_when_they_are_stopped() -> None:
     workers = LocalWorkers()
     workers.start(2)
-    processes = list(workers._processes)
-    workers.stop()
-    assert [process.poll() is not None for process in processes] == [True, True]
+    try:
+        nursery = workers._processes[0].pid
+        wait_until(lambda: len(members(nursery)) == 5, "a nursery, two workers and their slots")
+        family = set(members(nursery))
+    finally:
+        workers.stop()
+    wait_until(lambda: have_ended(family), "all of them to end")
     workers.stop()  # may be called again
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at /proc")
-def test_workers_of_a_server_that_died_before_it_was_one_end_by_themselves() -> None:
-    done = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, check=True, timeout=60)
-    pids = done.stdout.split()
-    assert len(pids) == 2
-    wait_until(lambda: not any(is_running(pid) for pid in pids), "the workers to end")
-    assert done.stderr == ""
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@pytest.mark.parametrize("boots", [True, False])
+def test_workers_of_a_server_that_died_before_it_was_one_end_by_themselves(boots: bool) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-c", ABANDONED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    nursery = int(server.stdout.readline())
+    family = {nursery}
+    if boots:
+        wait_until(lambda: len(members(nursery)) == 5, "a nursery, two workers and their slots")
+        family = set(members(nursery))
+    _, said = server.communicate("go\n", timeout=60)
+    wait_until(lambda: have_ended(family), "all of them to end")
+    assert said == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_slot_was_forked_before_its_worker_knew_the_password() -> None:
+    """Threat: user code that reads the password out of its own memory."""
+    secret = b"a password that is nowhere else"
+    with PinnedServer() as port:
+        workers = LocalWorkers()
+        workers.start(2)
+        try:
+            nursery = workers._processes[0].pid
+            wait_until(lambda: len(members(nursery)) == 5, "a nursery, two workers and their slots")
+            slots = {pid for pid in members(nursery) if os.getpgid(pid) == pid != nursery}
+            assert len(slots) == 2
+            workers.introduce("127.0.0.1", port, secret)
+            others = set(members(nursery)) - slots
+            wait_until(lambda: sum(holds(pid, secret) for pid in others) == 2, "the workers to have read it")
+            assert not any(holds(pid, text) for pid in slots for text in (secret, secret.hex().encode()))
+        finally:
+            workers.stop()
+
+
+class PinnedServer:
+    """A port on which somebody listens and says nothing."""
+
+    def __enter__(self) -> int:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+def holds(pid: int, text: bytes) -> bool:
+    """Whether ``text`` is somewhere in the memory of a process."""
+    maps = Path("/proc", str(pid), "maps").read_text().splitlines()
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            limits, access = line.split()[:2]
+            if access.startswith("rw"):
+                start, stop = (int(number, 16) for number in limits.split("-"))
+                try:
+                    memory.seek(start)
+                    if text in memory.read(stop - start):
+                        return True
+                except (OSError, OverflowError):
+                    continue
+    return False
 
 
 @pytest.mark.slow
@@ -49,10 +140,3 @@ def test_functions_that_cannot_travel_leave_no_worker_behind() -> None:
     lock = threading.Lock()
     with pytest.raises(mincemeat.InvalidJob, match="lock"):
         mincemeat.run({1: 1}, lambda _key, _value: [(lock.locked(), 1)], engine="cluster", workers=1, port=0)
-
-
-def is_running(pid: str) -> bool:
-    try:
-        return Path("/proc", pid, "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False

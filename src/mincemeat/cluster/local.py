@@ -2,10 +2,23 @@
 
 Decides: how they are started, told the password (through a pipe, never on a command line) and ended. Does not know:
 whether they are needed still.
+
+::
+
+    server --start--> nursery: imports what workers and slots need, and forks
+                        |--> worker --> its slot
+                        |--> worker --> its slot          ... all of them waiting while the server gets ready
+           --introduce--> nursery --> workers: join
+
+Two workers and their slots as interpreters of their own took most of a second of processor time to import the same. A
+fork is no good in a process of the user's, with threads and open files (slots.py); the nursery has none. Slots are
+forked before anybody reads the introduction: user code never runs where the password has been. Where forks are not to
+be trusted each worker is a nursery of its own, whose slot is an interpreter of its own, too.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -13,17 +26,26 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from mincemeat import limits
-from mincemeat.slots import SlotProcess, error_output
+from mincemeat.slots import SlotProcess, error_output, kill_group
 
 # As long as a worker that was told to end may need to end its slots and remove its files.
 _GRACE_SECONDS = 3.0
+# macOS has libraries that do not survive a fork, Windows has none.
+_MAY_FORK = sys.platform == "linux"
 
-_BOOTSTRAP = "import sys; sys.path.insert(0, {root!r}); from mincemeat.cluster.local import main; main()"
+_BOOTSTRAP = (
+    "import sys; sys.path.insert(0, {root!r}); from mincemeat.cluster.local import main; main({workers}, {may_fork})"
+)
+
+_workers: list[int] = []
+_told_to_end: list[bool] = []
 
 
 class LocalWorkers:
@@ -33,15 +55,18 @@ class LocalWorkers:
     """
 
     def __init__(self) -> None:
+        self._count = 0
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, count: int) -> None:
         """Start ``count`` workers of one slot each, which wait for ``introduce``."""
         root = str(Path(__file__).resolve().parent.parent.parent)
-        for _ in range(count):
+        self._count = count
+        for workers in [count] if _MAY_FORK and count else [1] * count:
+            bootstrap = _BOOTSTRAP.format(root=root, workers=workers, may_fork=_MAY_FORK)
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-P", "-c", _BOOTSTRAP.format(root=root)],
+                    [sys.executable, "-P", "-c", bootstrap],
                     stdin=subprocess.PIPE,
                     stderr=error_output(),
                     stdout=error_output(),  # the server's own output may be somebody's input
@@ -62,10 +87,11 @@ class LocalWorkers:
 
     def describe_end(self) -> str:
         """How they ended if all of them have, in words; "" while one runs, and if there is none."""
-        codes = [process.poll() for process in self._processes]
+        codes = {process.poll() for process in self._processes}
         if not codes or None in codes:
             return ""
-        return f"all {len(codes)} local workers have ended, with the exit codes {', '.join(map(str, codes))}"
+        shown = ", ".join(map(str, sorted(code for code in codes if code is not None)))
+        return f"all {self._count} local workers have ended, with exit code {shown}"
 
     def stop(self) -> None:
         """End them: politely, so that they remove their files, and after a while without asking."""
@@ -78,44 +104,133 @@ class LocalWorkers:
             try:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
+                kill_group(process)
                 process.wait()
         self._processes.clear()
 
 
-def main() -> None:
-    """The entry point of a local worker: joins the server that its standard input introduces."""
+def main(workers: int = 1, may_fork: bool = False) -> NoReturn:
+    """The entry point of a nursery: its ``workers`` join the server that its standard input introduces."""
     # Before anything else is imported: SIGTERM means what Ctrl-C means, also where a shell had it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _end)
-    try:
-        slot = SlotProcess()
+    if workers == 1:
+        _leave(_work(sys.stdin.read, may_fork))
+    _import_what_workers_need()
+    pipes: list[int] = []
+    for _ in range(workers):
+        reader, writer = os.pipe()
+        pipes.append(writer)
+        pid = os.fork()
+        if pid == 0:
+            _workers.clear()
+            for inherited in (*pipes, sys.stdin.fileno()):  # who waits for their end must not hold them
+                os.close(inherited)
+            _leave(_work(functools.partial(_read_all, reader), may_fork))
+        _workers.append(pid)
+        os.close(reader)
+    introduction = sys.stdin.buffer.read()
+    for writer in pipes:
         try:
-            _import_what_joining_needs()
-            if introduction := sys.stdin.read():  # the server may have ended before there was one
-                _join(json.loads(introduction), slot)
-        finally:
-            slot.kill()
-    except KeyboardInterrupt:
-        pass
+            os.write(writer, introduction)  # a few hundred bytes, which a pipe takes at once
+        except BrokenPipeError:  # it has ended
+            pass
+        os.close(writer)
+    _leave(max(_wait_for_a_worker() for _ in range(workers)))
 
 
-def _import_what_joining_needs() -> None:
-    """While the server gets ready, and not when it waits for this worker."""
-    for name in ("mincemeat.cluster.worker", "cryptography.x509", "cryptography.hazmat.primitives.asymmetric.x25519"):
-        importlib.import_module(name)
+def _wait_for_a_worker() -> int:
+    pid, status = os.wait()
+    _workers.remove(pid)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code  # as a shell has it
+
+
+def _read_all(descriptor: int) -> str:
+    with open(descriptor, encoding="ascii") as pipe:
+        return pipe.read()
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: there is nothing to clean up, and an interpreter takes its time to end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+    os._exit(code)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """asyncio.run makes a cancellation of SIGINT, behind which the worker cleans up.
+    """A nursery passes it on. Of a worker asyncio.run makes a cancellation of SIGINT, behind which it cleans up.
 
-    Before and after it there is nothing to clean up, and a KeyboardInterrupt while it closes, or while the interpreter
-    does, would be told on the server's terminal: the signal often comes just behind the good-bye.
+    Before and after it there is nothing to clean up, and a KeyboardInterrupt while it closes would be told on the
+    server's terminal: the signal often comes just behind the good-bye.
     """
     del number, frame
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    _told_to_end.append(True)
+    if _workers:
+        for pid in _workers:
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+    elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         os._exit(0)
-    signal.raise_signal(signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
+
+
+# -- a worker -------------------------------------------------------------------------------------------------
+
+
+def _work(read_introduction: Callable[[], str], may_fork: bool) -> int:
+    """Be a worker until the job is done; the exit code."""
+    slot = None
+    try:
+        if may_fork:
+            _import_what_workers_need()
+            slot = SlotProcess(forked=importlib.import_module("mincemeat.slot_main").main)
+        else:
+            slot = SlotProcess()  # boots while this process imports
+            _import_what_workers_need()
+        introduction = read_introduction()
+        if introduction:  # the server may have ended before there was one
+            _join(json.loads(introduction), slot)
+    except KeyboardInterrupt:
+        pass
+    except RuntimeError:
+        # From asyncio, if the signal came between the end of its task, which has cleaned up, and that of its loop.
+        if not _told_to_end:
+            traceback.print_exc()
+            return 1
+    except _Failed as error:
+        print(f"mincemeat: local worker: {error}", file=sys.stderr)
+        return 1
+    except BaseException:  # noqa: BLE001 - a fault of ours, which must not go on in what forked us
+        traceback.print_exc()
+        return 1
+    finally:
+        if slot is not None:
+            slot.kill()
+    return 0
+
+
+class _Failed(Exception):
+    """The worker could not join; the cause says why."""
+
+
+def _import_what_workers_need() -> None:
+    """While the server gets ready, and not when it waits for them."""
+    for name in (
+        "cloudpickle",
+        "cryptography.hazmat.primitives.asymmetric.x25519",
+        "cryptography.x509",
+        "mincemeat.cluster.worker",
+        "mincemeat.slot_main",
+        "mincemeat.usercode",
+    ):
+        importlib.import_module(name)
 
 
 def _join(introduction: dict[str, Any], slot: SlotProcess) -> None:
@@ -129,4 +244,4 @@ def _join(introduction: dict[str, Any], slot: SlotProcess) -> None:
             introduction["host"], introduction["port"], secret, slots=1, wait_seconds=limits.LEASE_SECONDS, first=slot
         )
     except MincemeatError as error:
-        sys.exit(f"mincemeat: local worker: {error}")
+        raise _Failed(str(error)) from error

@@ -1,0 +1,214 @@
+"""One job on one's own cluster: a coordinator in a thread, the user's objects in the calling thread.
+
+Decides: what crosses between the two threads, and when a person hears that nobody has joined. The datasource, the sink
+and the observer are the user's and often bound to a thread (a database connection, a notebook), so they are only
+touched in the calling one; the coordinator's event loop never waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mincemeat import usercode
+from mincemeat.cluster.coordinator import Coordinator, JobEnded
+from mincemeat.engines.base import OBSERVE_SECONDS, Observer
+from mincemeat.engines.blame import job_error, raise_original
+from mincemeat.engines.bookkeeping import Ledger, ResultDrain
+from mincemeat.engines.sampling import with_splitters_by_own_slot
+from mincemeat.errors import JobFailed, MincemeatError, UserCodeError
+from mincemeat.model import Job, MapReport
+from mincemeat.scheduler import events
+from mincemeat.scratch import ScratchDirectory, sweep_soon
+
+if TYPE_CHECKING:
+    from mincemeat.cluster.local import LocalWorkers
+    from mincemeat.sinks.base import Sink
+    from mincemeat.sources.base import Source
+
+# How long a person should wonder before being told that nobody has joined.
+_NOTICE_SECONDS = 2.0
+
+
+def carry_out(
+    job: Job,
+    source: Source,
+    sink: Sink,
+    observe: Observer | None,
+    *,
+    secret: bytes,
+    host: str,
+    port: int,
+    split: int | None,
+    open_doors: Callable[[int], Attendance],
+) -> None:
+    """Serve ``job`` on ``host``:``port`` to whoever knows ``secret``, until it is done. As ``Engine.run``.
+
+    ``open_doors`` is called in this thread with the port that workers can join on.
+    """
+    with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
+        job = with_splitters_by_own_slot(job, source)
+        code = usercode.pack(job.functions)
+        scratch = Path(cleanup.enter_context(ScratchDirectory()))
+        caller = _Caller(job, source, sink, split)
+        thread = _CoordinatorThread(Coordinator(job, code, secret, scratch, caller), host, port)
+        cleanup.callback(thread.stop)
+        sweep_soon()
+        try:
+            caller.until_done(thread.coordinator, observe, open_doors(thread.start()))
+        except UserCodeError as error:  # the datasource, which runs in this thread
+            raise_original(error)
+
+
+class Attendance:
+    """Sees to it that nobody waits in silence for workers that do not come.
+
+    ``is_local``: no others than ``local`` were invited, so that there is nobody to wait for when they have ended.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        tell_how_to_join: Callable[[], None] | None,
+        local: LocalWorkers,
+        *,
+        is_local: bool = False,
+    ) -> None:
+        self._tell = tell
+        self._tell_how_to_join = tell_how_to_join
+        self._local: LocalWorkers | None = local
+        self._is_local = is_local
+        self._notice_at = time.monotonic() + _NOTICE_SECONDS
+
+    def check(self, workers: int) -> None:
+        """Raises: JobFailed when nobody is there and nobody will come."""
+        if self._tell_how_to_join is not None and time.monotonic() >= self._notice_at:
+            if not workers:
+                self._tell_how_to_join()
+            self._tell_how_to_join = None
+        ended = "" if workers or self._local is None else self._local.describe_end()
+        if ended:
+            self._local = None
+            if self._is_local:
+                raise JobFailed(f"{ended}, and no others can join without a password. The job stops.")
+            self._tell(f"{ended}; waiting for others")
+
+
+class _CoordinatorThread:
+    """Runs the coordinator's event loop beside the caller."""
+
+    def __init__(self, coordinator: Coordinator, host: str, port: int) -> None:
+        self.coordinator = coordinator
+        self._host, self._port = host, port
+        self._thread: threading.Thread | None = None
+        self._listening: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+
+    def start(self) -> int:
+        """Start listening; the port. Raises: PortInUse, OSError."""
+        self._thread = threading.Thread(target=self._main, name="mincemeat-coordinator", daemon=True)
+        self._thread.start()
+        answer = self._listening.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def stop(self) -> None:
+        """Say good-bye to the workers, close everything and wait for the thread."""
+        if self._thread is None or self._thread.ident is None:  # not begun
+            return
+        self.coordinator.stop()
+        self._thread.join()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller, wherever it waits
+            self._listening.put(error)
+            self.coordinator.crashed(error)
+
+    async def _serve(self) -> None:
+        self._listening.put(await self.coordinator.start(self._host, self._port))
+        await self.coordinator.serve_until_stopped()
+
+
+class _Caller:
+    """The calling thread's side: it carries out, one after the other, what the coordinator asks of it.
+
+    The coordinator's thread only ever puts things into the queue.
+    """
+
+    def __init__(self, job: Job, source: Source, sink: Sink, split: int | None) -> None:
+        self._source = source
+        self._ledger = Ledger(job, source, split)
+        self._drain = ResultDrain(sink)
+        self._requests: queue.SimpleQueue[Callable[[Coordinator], None]] = queue.SimpleQueue()
+        self._ended: JobEnded | None = None
+
+    # -- called in the coordinator's thread --------------------------------------------------------------
+
+    def want_split(self) -> None:
+        self._requests.put(self._pull)
+
+    def want_payloads(self, splits: range, deliver: Callable[[list[bytes]], None]) -> None:
+        """``deliver`` is called in the coordinator's thread."""
+        self._requests.put(lambda coordinator: coordinator.post(deliver, list(map(self._source.payload, splits))))
+
+    def data_chunks(self, index: int) -> Iterator[bytes]:
+        """The split with its data. Raises: MincemeatError if the datasource is the user's and bound to its thread."""
+        if not self._source.is_readable_in_any_thread:
+            raise MincemeatError("the split holds its data already")
+        return self._source.data_chunks(index)
+
+    def map_done(self, splits: range, report: MapReport) -> None:
+        self._requests.put(lambda _: self._ledger.map_done(splits, report))
+
+    def reduce_done(self, index: int, path: Path) -> None:
+        self._requests.put(lambda _: self._take_result(index, path))
+
+    def job_ended(self, ended: JobEnded) -> None:
+        self._requests.put(lambda _: self._end(ended))
+
+    # -- the calling thread ------------------------------------------------------------------------------
+
+    def until_done(self, coordinator: Coordinator, observe: Observer | None, attendance: Attendance) -> None:
+        """Serve the coordinator until the job has ended. Raises what the job failed with."""
+        self._pull(coordinator)  # an empty datasource needs no worker to be found empty
+        observe_at = time.monotonic()
+        while self._ended is None:
+            try:
+                self._requests.get(timeout=OBSERVE_SECONDS)(coordinator)
+            except queue.Empty:
+                pass
+            now = time.monotonic()
+            attendance.check(coordinator.counts().workers)
+            if observe is not None and now >= observe_at:
+                observe(self._ledger.snapshot(coordinator.counts()))
+                observe_at = now + OBSERVE_SECONDS
+        if self._ended.error is not None:
+            raise self._ended.error
+        if self._ended.failure is not None:
+            raise job_error(
+                self._ended.failure, self._ended.task, self._ended.attempt, self._ended.attempts, coordinator.counts()
+            )
+        if observe is not None:
+            observe(self._ledger.snapshot(coordinator.counts()))
+
+    def _pull(self, coordinator: Coordinator) -> None:
+        splits = self._ledger.pull(coordinator.counts().slots)
+        if splits is None:
+            coordinator.post(coordinator.handle, events.InputExhausted())
+        else:
+            coordinator.post(coordinator.splits_produced, splits, list(map(self._source.payload, splits)))
+
+    def _take_result(self, index: int, path: Path) -> None:
+        self._drain.add(index, str(path))
+        self._drain.drain()
+
+    def _end(self, ended: JobEnded) -> None:
+        self._ended = ended
