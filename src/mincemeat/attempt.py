@@ -31,13 +31,12 @@ from mincemeat.model import (
     shorten,
 )
 from mincemeat.shuffle.block import (
-    CODEC_TEXT,
     FILE_HEADER,
     PICKLE_PROTOCOL,
     BlockWriter,
     Loads,
-    Payload,
     decode_columns,
+    encode_text,
     iter_blocks,
     read_index,
 )
@@ -184,7 +183,12 @@ def _reduce(functions: UserFunctions, reading: _Reading, files: RegroupFiles, re
     ):
         if isinstance(groups, TextTable):
             values += groups.taken
-            keys += results.write_text(partition, groups.everything())
+            if groups.folds:
+                keys += results.write_text(partition, groups.everything())
+                continue
+            keys += len(groups)
+            for columns in groups.everything().portions(reading.memory_bytes * limits.TABLE_UNFOLDED_SHARE):
+                _reduce_groups(reducefn, partition, zip(*columns.lists(), strict=True), results)
             continue
         keys += len(groups)
         if isinstance(groups, FoldedGroups) and groups.is_folded:
@@ -192,7 +196,7 @@ def _reduce(functions: UserFunctions, reading: _Reading, files: RegroupFiles, re
             results.write_columns(partition, list(groups), list(groups.values()))
         else:
             values += sum(map(len, groups.values()))
-            _reduce_groups(reducefn, partition, groups, results)
+            _reduce_groups(reducefn, partition, groups.items(), results)
     return keys, values
 
 
@@ -281,8 +285,8 @@ class _BlockResults(_Results):
     def _append_text(self, partition: int, columns: TextColumns, keys: int) -> bool:
         if not columns.folds:
             return False
-        payload = self._deflating.packed(Payload(columns.payload(), CODEC_TEXT))
-        self._writer.append(partition, payload, keys=keys, pairs=keys, single=True)
+        payload, _ = encode_text(columns)
+        self._writer.append(partition, self._deflating.packed(payload), keys=keys, pairs=keys, single=True)
         return True
 
 
@@ -310,11 +314,11 @@ def _lists_of(columns: TextColumns) -> tuple[list[Key], Sequence[Any]]:
 
 
 def _reduce_groups(
-    reducefn: ReduceFunction | None, partition: int, groups: dict[Key, Values], written: _Results
+    reducefn: ReduceFunction | None, partition: int, groups: Iterable[tuple[Key, Values]], written: _Results
 ) -> None:
     """Reduce each key. All results are written at the end: they may refer to values that are on disk until then."""
     keys, results = written.keys, written.results
-    for key, values in groups.items():
+    for key, values in groups:
         result: Any = values
         if reducefn is not None:
             try:

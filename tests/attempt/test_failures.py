@@ -181,7 +181,7 @@ def test_faults_of_the_system_are_not_blamed_on_the_user(error: Exception) -> No
 
 def test_values_that_cannot_be_unpickled_are_the_users(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
-    run_map(UserFunctions(), [("a", 1)], store, ATTEMPT, partitions=1, memory_bytes=2**20)
+    run_map(UserFunctions(), [("a", 1.5)], store, ATTEMPT, partitions=1, memory_bytes=2**20)
 
     def refuse(_data: bytes) -> Any:
         raise pickle.UnpicklingError("class os.system is not data")

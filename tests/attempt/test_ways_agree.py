@@ -17,7 +17,7 @@ from mincemeat.attempt import iter_results, run_map, run_reduce
 from mincemeat.errors import UserCodeError
 from mincemeat.model import AttemptId, Phase, TaskId, UserFunctions
 from mincemeat.shuffle import texttable
-from mincemeat.shuffle.block import CODEC_TEXT, iter_blocks
+from mincemeat.shuffle.block import CODEC_LISTS, CODEC_TEXT, iter_blocks
 from mincemeat.shuffle.store import JobStore
 from mincemeat.sinks.parts import PartFacts, take_facts
 from tests.kit.ways import only_compiled as each_way  # noqa: F401 - instead of the room's
@@ -60,6 +60,10 @@ def emissions(values: st.SearchStrategy[Any], *, odd: bool) -> st.SearchStrategy
 
 def emit(_key: int, emitted: Emission) -> Iterator[Any]:
     yield from emitted
+
+
+def joined(_key: Any, values: Any) -> str:
+    return " ".join(f"{type(value).__name__}{value!r}" for value in values)
 
 
 def in_all(_key: Any, values: list[Any]) -> Any:
@@ -129,6 +133,40 @@ def test_lists_of_what_was_combined_agree(collectfn: Any, reducefn: Any, maps: A
     check_alike(*both_ways(functions, maps, directory, AMPLE), in_order=True)
 
 
+@pytest.mark.parametrize("output", ["", "txt", "jsonl"])
+@pytest.mark.parametrize("reducefn", [None, joined, len])
+@settings(max_examples=30)
+@given(
+    maps=st.one_of(emissions(texts, odd=False), emissions(st.one_of(texts, wholes), odd=True)),
+    budget=budgets,
+    sort=st.booleans(),
+)
+def test_lists_of_values_agree(reducefn: Any, output: str, maps: Any, budget: int, sort: bool, directory: Path) -> None:
+    sort = sort and not any(type(key) is not str for key in emitted_keys(maps))
+    splitters = ("b", "prefixed 2", "é") if sort else ()
+    functions = UserFunctions(emit, reducefn, sort=sort, splitters=splitters, output=output)
+    check_alike(*both_ways(functions, maps, directory, budget), in_order=sort)
+
+
+def emitted_keys(maps: list[list[Emission]]) -> Iterator[Any]:
+    for element in (element for records in maps for emitted in records for element in emitted):
+        if isinstance(element, dict):
+            yield from element
+        elif isinstance(element, mincemeat.Pairs):
+            yield from element.keys
+        else:
+            yield element[0]
+
+
+@pytest.mark.parametrize("reducefn", [joined, None])
+@pytest.mark.parametrize("value", [lambda number: number, lambda number: f"value {number}", lambda _number: "same"])
+def test_a_key_with_more_values_than_memory_is_the_same_both_ways(value: Any, reducefn: Any, directory: Path) -> None:
+    maps = [[[("many", value(part * 4000 + number)) for number in range(4000)], [("few", "one")]] for part in range(3)]
+    functions = UserFunctions(emit, reducefn)
+    compiled, plain = both_ways(functions, maps, directory, 50_000)
+    check_alike(compiled, plain, in_order=False)
+
+
 @pytest.mark.parametrize(("collectfn", "reducefn"), FOLDED)
 @settings(max_examples=50)
 @given(maps=emissions(wholes, odd=True), budget=budgets)
@@ -181,6 +219,17 @@ def test_a_word_count_goes_through_the_table_from_end_to_end(directory: Path) ->
         codecs += [block.codec for block in iter_blocks(span)]
     store.clear()
     assert codecs == [CODEC_TEXT, CODEC_TEXT]
+
+
+def test_an_inverted_index_is_written_as_lists(directory: Path) -> None:
+    store = JobStore(directory)
+    attempt = AttemptId(TaskId(Phase.MAP, 0), 0)
+    pairs = [(f"word {number % 7}", f"file {number // 7}") for number in range(70)]
+    run_map(UserFunctions(emit, joined), [(0, pairs)], store, attempt, partitions=1, memory_bytes=AMPLE)
+    (block,) = iter_blocks(store.spans(attempt, range(1))[0])
+    store.clear()
+    assert (block.codec, block.single, block.keys, block.pairs) == (CODEC_LISTS, False, 7, 70)
+    assert len(block.payload) < 36 + 7 * (6 + 2) + 70 + 10 * (6 + 4) + 1  # each file's name once
 
 
 @pytest.mark.parametrize(("value", "memory_bytes", "least", "most"), [(1, 500_000, 8, 13), (None, 4_000_000, 1, 2)])

@@ -13,7 +13,7 @@ import pytest
 
 from mincemeat.reducers import Fold
 from mincemeat.shuffle import texttable
-from mincemeat.shuffle.block import CODEC_TEXT, Payload, encode_columns
+from mincemeat.shuffle.block import Payload, encode_columns, encode_text
 from mincemeat.shuffle.texttable import TextTable
 
 
@@ -40,7 +40,7 @@ def encoded(keys: list[Any], columns: list[Any], *, single: bool) -> Payload:
     """A block's payload: text columns where the table can hold the pairs, as a map attempt would write it."""
     table = TextTable.for_fold(Fold.SUM) if single else None
     if table is not None and table.take(keys, columns)[1] and len(table) == len(keys):
-        return Payload(table.everything().payload(), CODEC_TEXT)
+        return encode_text(table.everything())[0]
     return encode_columns(keys, columns, single=single)
 
 

@@ -173,7 +173,10 @@ def first_block(tmp_path: Path, **changes: Any) -> Span:
     [
         ({"magic": b"XBLK"}, r"no block starts here \(expected b'MBLK', found b'XBLK'\)"),
         ({"crc": 0}, r"checksum mismatch \(expected 00000000, found [0-9a-f]{8}\)"),
-        ({"codec": 7}, r"unknown codec 7 \(expected 0 \(pickle\), 1 \(marshal\), 2 \(text columns\), found 7\)"),
+        (
+            {"codec": 7},
+            r"unknown codec 7 \(expected 0 \(pickle\), 1 \(marshal\), 2 \(text columns\), 3 \(text lists\), found 7\)",
+        ),
         ({"flags": 4}, r"unknown flags \(expected 00000003, found 00000004\)"),
         ({"zero": 1}, r"unknown flags"),
         ({"length": 2**60}, r"bad length \(expected at most \d+ bytes of payload, found 1152921504606846976\)"),

@@ -76,7 +76,7 @@ def write(store: JobStore, blocks: Blocks) -> list[Span]:
 
 
 def is_folded(groups: Any) -> bool:
-    return isinstance(groups, TextTable) or (isinstance(groups, FoldedGroups) and groups.is_folded)
+    return groups.folds if isinstance(groups, TextTable) else isinstance(groups, FoldedGroups) and groups.is_folded
 
 
 def shown(value: Any) -> tuple[str, str]:

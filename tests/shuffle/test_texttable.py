@@ -20,7 +20,14 @@ from mincemeat.reducers import Fold
 from mincemeat.shuffle import texttable
 from mincemeat.shuffle.order import stretches
 from mincemeat.shuffle.partition import partition_hash
-from mincemeat.shuffle.texttable import TextColumns, TextTable, unpack, unpack_plainly
+from mincemeat.shuffle.texttable import (
+    TextColumns,
+    TextTable,
+    unpack,
+    unpack_lists,
+    unpack_lists_plainly,
+    unpack_plainly,
+)
 from tests.kit.ways import only_compiled as each_way  # noqa: F401 - instead of the room's
 
 LEAST, LARGEST = -(2**63), 2**63 - 1
@@ -114,7 +121,7 @@ def test_keys_of_every_length_are_told_apart_by_any_of_their_bytes(length: int) 
     alike = [base, base + "x", *(base[:place] + "y" + base[place + 1 :] for place in sorted(places))]
     table = summed([(key, 1) for key in alike * 2])
     assert held_by(table) == [(key, 2) for key in alike]
-    payload = table.everything().payload()
+    payload = table.everything().payload()[0]
     assert unpack(payload) == unpack_plainly(payload) == (alike, [2] * len(alike))
 
 
@@ -173,8 +180,8 @@ def test_a_sum_that_does_not_fit_is_given_back_with_what_was_gathered_behind_it(
         False,
     )
     merged = table_of(Fold.SUM)
-    assert merged.merge(summed(first).everything().payload()) == len(first)
-    assert merged.merge(summed([*first[1:], *rest]).everything().payload()) == len(first) - 1
+    assert merged.merge(summed(first).everything().payload()[0]) == len(first)
+    assert merged.merge(summed([*first[1:], *rest]).everything().payload()[0]) == len(first) - 1
 
 
 def test_the_exception_of_an_iterator_comes_through_as_it_is() -> None:
@@ -216,7 +223,7 @@ def test_an_iterator_that_sorts_the_table_meanwhile_does_no_harm() -> None:
         for number in range(5000):
             if number % 700 == 0:
                 table.sort()
-                table.everything().payload()
+                table.everything().payload()[0]
             yield f"{number % 3000}", 1
 
     table.drain(emitted(), ALL, ALL)
@@ -239,6 +246,132 @@ def test_a_table_that_was_cleared_is_as_new() -> None:
     assert table.everything().is_utf8
     table.drain(iter([("b", 3), ("a", 4)]), ALL, ALL)
     assert held_by(table) == [("b", 3), ("a", 4)]
+
+
+# -- lists -----------------------------------------------------------------------------------------------
+
+listed = st.lists(st.tuples(texts, st.one_of(texts, numbers)), max_size=120)
+
+
+def lists_of(emitted: list[tuple[str, Any]]) -> TextTable:
+    table = TextTable.for_lists()
+    assert table is not None
+    assert table.drain(iter(emitted), ALL, ALL) == (len(emitted), None, True)
+    return table
+
+
+def plain_lists(emitted: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for key, value in emitted:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+@given(emitted=listed)
+def test_lists_are_those_of_a_dict_in_its_order(emitted: list[tuple[str, Any]]) -> None:
+    table = lists_of(emitted)
+    assert held_by(table) == list(plain_lists(emitted).items())
+    assert held_by(table) == list(plain_lists(emitted).items())  # and again: reading leaves no mark
+    table.sort()
+    assert held_by(table) == sorted(plain_lists(emitted).items(), key=lambda item: item[0])
+    assert (len(table), table.taken) == (len(plain_lists(emitted)), len(emitted))
+
+
+@given(first=listed, second=listed)
+def test_lists_are_read_alike_by_everybody_and_merged_in_order(first: Any, second: Any) -> None:
+    merged = lists_of([])
+    for emitted in (first, second):
+        table = lists_of(emitted)
+        payload, pairs = table.everything().payload()
+        assert texttable.list_counts(payload) == (len(table), len(emitted)) == (len(table), pairs)
+        assert unpack_lists(payload) == unpack_lists_plainly(payload) == table.everything().lists()
+        assert merged.merge(payload) == len(emitted)
+    assert held_by(merged) == list(plain_lists(first + second).items())
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 65_536, 70_000])
+@pytest.mark.parametrize("distinct", [1, 2, 256, 257, 66_000])
+def test_lists_of_every_width(count: int, distinct: int) -> None:
+    emitted = [("key", f"{number % distinct}") for number in range(count)] + [("other", 2**40)]
+    payload, _ = lists_of(emitted).everything().payload()
+    assert (
+        unpack_lists(payload)
+        == unpack_lists_plainly(payload)
+        == (
+            ["key", "other"],
+            [[f"{number % distinct}" for number in range(count)], [2**40]],
+        )
+    )
+
+
+def test_a_value_that_comes_in_a_row_is_kept_once() -> None:
+    name, other = "a name of some length " * 3, "another"
+    table = lists_of([(f"{number}", name) for number in range(1000)])
+    before = table.held_bytes
+    once = sys.getrefcount(name)
+    table.drain(iter([(f"{number}", name) for number in range(1000)]), ALL, ALL)
+    assert table.held_bytes - before == 1000 * 24
+    keys, lists = table.everything().lists()
+    assert len({id(value) for values in lists for value in values}) == 1
+    del keys, lists
+    table.drain(iter([("last", other)]), ALL, ALL)
+    assert sys.getrefcount(name) == once - 1  # it was remembered as the last one
+
+
+@pytest.mark.parametrize("odd", [1.5, None, True, b"b", ("a",), Text("a"), Number(1), 2**63], ids=repr)
+def test_a_value_that_cannot_be_listed_is_given_back(odd: Any) -> None:
+    table = lists_of([("a", "b")])
+    emitted = iter([("a", 1), ("a", odd), ("a", 2)])
+    assert table.drain(emitted, ALL, ALL) == (1, [("a", odd)], False)
+    assert held_by(table) == [("a", ["b", 1])]
+    assert table.take(["a", "a"], [3, odd]) == (1, False)
+
+
+@given(emitted=listed, chance=st.randoms(use_true_random=False))
+def test_damaged_lists_are_refused_or_read_alike_by_everybody(emitted: Any, chance: random.Random) -> None:
+    payload = bytearray(lists_of(emitted).everything().payload()[0])
+    for _ in range(chance.randrange(1, 4)):
+        what = chance.random()
+        if what < 0.8:
+            payload[chance.randrange(min(len(payload), 100 if what < 0.5 else ALL))] = chance.randrange(256)
+        elif what < 0.9:
+            del payload[chance.randrange(len(payload)) :]
+        else:
+            payload += chance.randbytes(3)
+        if not payload:
+            break
+    outcomes = [read_or_refused(reader, bytes(payload)) for reader in (unpack_lists, unpack_lists_plainly, relisted)]
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[2] in (outcomes[0], ([], []))
+
+
+def relisted(payload: bytes) -> Any:
+    """What a table makes of it whose keys are all different."""
+    keys, _ = texttable.list_counts(payload)
+    table = lists_of([])
+    table.merge(payload)
+    return table.everything().lists() if len(table) == keys else ([], [])
+
+
+@pytest.mark.parametrize("payload", [b"", bytes(35), bytes(36), b"\1\1\3" + bytes(33), b"\1\1\1\1" + bytes(32)])
+def test_lists_that_lie_are_refused(payload: bytes) -> None:
+    for reader in (unpack_lists, unpack_lists_plainly, relisted):
+        with pytest.raises(ValueError):
+            reader(payload)
+
+
+def test_tables_of_one_kind_leave_what_is_of_another_alone() -> None:
+    table = lists_of([("a", "b")])
+    columns = table.everything()
+    with pytest.raises(ValueError):
+        columns.lines(b"\t")
+    with pytest.raises(ValueError):
+        columns.table.pack(0, 1)
+    with pytest.raises(ValueError):
+        summed([("a", 1)]).everything().table.pack_lists(0, 1)
+    with pytest.raises(ValueError):
+        summed([("a", 1)]).everything().table.merge_lists(columns.payload()[0])
+    assert columns.table.merge(summed([("a", 1)]).everything().payload()[0]) == 0
 
 
 # -- order -----------------------------------------------------------------------------------------------
@@ -302,7 +435,7 @@ def test_payload_is_read_alike_by_everybody(emitted: list[tuple[str, int]]) -> N
     least = table_of(Fold.MIN)
     least.drain(iter(emitted), ALL, ALL)
     for columns in (least.everything(), keys_of(key for key, _ in emitted).everything()):
-        payload = columns.payload()
+        payload = columns.payload()[0]
         assert texttable.counts(payload) == (columns.records, columns.folds)
         assert unpack(payload) == unpack_plainly(payload) == columns.lists()
         merged = table_of(Fold.MIN) if columns.folds else keys_of([])
@@ -315,14 +448,14 @@ def test_merging_folds_as_draining_does(first: list[tuple[str, int]], second: li
     first, second = small(first), small(second)
     merged = table_of(Fold.SUM)
     for emitted in (first, second):
-        merged.merge(summed(emitted).everything().payload())
+        merged.merge(summed(emitted).everything().payload()[0])
     assert held_by(merged) == list(plainly(first + second, Fold.SUM).items())
 
 
 def test_payload_of_another_kind_of_values_is_left_alone() -> None:
     table, keys = summed([("a", 1)]), keys_of(["a", "a"])
-    assert table.merge(keys.everything().payload()) == 0
-    assert keys.merge(summed([("b", 1)]).everything().payload()) == 0
+    assert table.merge(keys.everything().payload()[0]) == 0
+    assert keys.merge(summed([("b", 1)]).everything().payload()[0]) == 0
     assert (held_by(table), held_by(keys)) == ([("a", 1)], [("a", None), ("a", None)])
 
 
@@ -332,7 +465,7 @@ def test_damaged_payload_is_refused_or_read_alike_by_everybody(
 ) -> None:
     """Nothing crashes, reads beyond the end or believes a length, whatever the bytes."""
     table = summed(small(emitted)) if folds else keys_of(key for key, _ in emitted)
-    payload = bytearray(table.everything().payload())
+    payload = bytearray(table.everything().payload()[0])
     for _ in range(chance.randrange(1, 4)):
         what = chance.random()
         if what < 0.6:
@@ -400,7 +533,7 @@ def test_surrogates_are_noticed_and_nothing_else_is(emitted: list[str]) -> None:
     table = keys_of(emitted)
     has_some = any("\ud800" <= character <= "\udfff" for key in emitted for character in key)
     merged = keys_of([])
-    merged.merge(table.everything().payload())
+    merged.merge(table.everything().payload()[0])
     assert table.everything().is_utf8 is merged.everything().is_utf8 is (not has_some)
 
 

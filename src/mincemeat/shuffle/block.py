@@ -45,7 +45,14 @@ CODEC_MARSHAL: Final = 1
 # Text columns (texttable.py): keys are text, every value a whole number or every value None. Nothing but data, so they
 # may come from anywhere.
 CODEC_TEXT: Final = 2
-CODEC_NAMES: Final = {CODEC_PICKLE: "pickle", CODEC_MARSHAL: "marshal", CODEC_TEXT: "text columns"}
+# Text lists: the same with all values of a key, text or whole numbers.
+CODEC_LISTS: Final = 3
+CODEC_NAMES: Final = {
+    CODEC_PICKLE: "pickle",
+    CODEC_MARSHAL: "marshal",
+    CODEC_TEXT: "text columns",
+    CODEC_LISTS: "text lists",
+}
 PICKLE_PROTOCOL: Final = 5
 # Its references keep a string that occurs again and again (the name of a file, beside each of its words) one object, as
 # pickle does; without them such a block is six times as large. What only the column refers to costs no look-up, and
@@ -151,6 +158,12 @@ def _types_of(elements: Collection[Any]) -> set[type]:
     if kinds and kinds.count(kinds[0]) == len(kinds):  # nearly always, and found in two thirds of the time
         return {kinds[0]}
     return set(kinds)
+
+
+def encode_text(columns: texttable.TextColumns) -> tuple[Payload, int]:
+    """The payload of a block of a table's columns, which is single unless they are lists; how many pairs that are."""
+    data, pairs = columns.payload()
+    return Payload(data, CODEC_LISTS if columns.keeps_lists else CODEC_TEXT), pairs
 
 
 class BlockWriter:
@@ -298,6 +311,8 @@ def decode_columns(
     """
     if block.codec == CODEC_TEXT:
         return read_text_columns(block, texttable.unpack)
+    if block.codec == CODEC_LISTS:
+        return read_text_columns(block, texttable.unpack_lists)
     if block.flags & FLAG_DEFLATED:
         block = block._replace(payload=_inflated(block))
     columns = _unmarshalled(block, stays_here) if block.codec == CODEC_MARSHAL else _unpickled(block, loads)
@@ -316,19 +331,25 @@ def decode_columns(
 
 
 def read_text_columns(block: Block, read: Callable[[bytes], _T]) -> _T:
-    """What ``read`` makes of the payload of a block whose codec is CODEC_TEXT, inflated if need be.
+    """What ``read`` makes of the payload of a block of text columns or text lists, inflated if need be.
 
-    Raises: BlockCorrupt if it is not the columns that the header announces, or ``read`` raises ValueError.
+    Raises: BlockCorrupt if it is not what the header announces, or ``read`` raises ValueError.
     """
     payload = _inflated(block) if block.flags & FLAG_DEFLATED else block.payload
     try:
-        keys, _ = texttable.counts(payload)
-        if not block.single or (keys, keys) != (block.keys, block.pairs):
+        if block.codec == CODEC_LISTS:
+            keys, pairs = texttable.list_counts(payload)
+        else:
+            keys, _ = texttable.counts(payload)
+            pairs = keys
+        if block.single is (block.codec == CODEC_LISTS) or (keys, pairs) != (block.keys, block.pairs):
             expected = f"{block.keys} keys with {block.pairs} values"
-            raise _corrupt(block.path, block.offset, "payload does not match its header", expected, f"{keys} keys")
+            found = f"{keys} keys with {pairs} values"
+            raise _corrupt(block.path, block.offset, "payload does not match its header", expected, found)
         return read(payload)
     except ValueError as error:  # of text that is no UTF-8, too
-        raise _corrupt(block.path, block.offset, "payload cannot be read", "text columns", error) from error
+        expected = CODEC_NAMES[block.codec]
+        raise _corrupt(block.path, block.offset, "payload cannot be read", expected, error) from error
 
 
 def _inflated(block: Block) -> bytes:

@@ -98,10 +98,10 @@ class Holding:
         self.held.clear()
 
 
-def holding_of(side: MapSide, keys: list[Key], partials: list[Value]) -> Holding:
-    """What holds these, which another has folded in the same way."""
+def holding_of(side: MapSide, keys: list[Key], values: list[Any]) -> Holding:
+    """What holds these: partials, which another has folded in the same way, or without a fold lists of values."""
     holding = Holding(side)
-    holding.held.update(zip(keys, partials, strict=True))
+    holding.held.update(zip(keys, values, strict=True))
     return holding
 
 

@@ -29,7 +29,7 @@ from mincemeat import limits
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
-from mincemeat.shuffle.block import CODEC_TEXT, PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns
+from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns, encode_text
 from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folds import Holding, StoppedAt, holding_of
 from mincemeat.shuffle.order import columns_in_order, dealt_by_range, in_order
@@ -92,7 +92,7 @@ class GroupBuffer:
         # A table deals keys out by their hash or by splitters, and knows no partitionfn.
         self._may_have_table = functions.partitionfn is None
         self._table_bytes = min(memory_bytes, limits.TABLE_BYTES_MAX)
-        self._table = TextTable.for_fold(self._side.fold) if self._may_have_table else None
+        self._table = self._new_table() if self._may_have_table else None
         self._looked_at = 0  # pairs of this bufferful, until it was judged whether their keys repeat
         self._batch: list[Any] = []  # pairs, unless mapfn gives many at once or breaks its word
         self._marks: list[tuple[int, Key]] = []  # where in the batch each record's pairs begin
@@ -119,6 +119,12 @@ class GroupBuffer:
                 self._absorb()
                 while self._table is not None and emitted is not None:  # whoever emits much needs no batches
                     emitted = self._pull_into(self._table, emitted, key)
+
+    def _new_table(self) -> TextTable | None:
+        """For what understands neither a fold nor a combiner of the user's own, one that keeps values."""
+        if self._side.fold is not None:
+            return TextTable.for_fold(self._side.fold)
+        return TextTable.for_lists() if self._side.collectfn is None else None
 
     def finish(self) -> None:
         """Deal out what is left. Raises: as ``drain``."""
@@ -270,7 +276,8 @@ class GroupBuffer:
     def _give_up_table(self) -> None:
         """Go on plainly, for good, with what the table holds, unless a dict of it could be too much for the budget."""
         table = self._table
-        self._may_have_table = False
+        # Where values are None, those of the first pairs are looked at once more: a table of nothing but keys may do.
+        self._may_have_table = table is not None and table.keeps_lists
         if table is None:  # dealt out just now
             return
         if table.held_bytes > self._budget_bytes * limits.TABLE_UNFOLDED_SHARE:
@@ -279,7 +286,9 @@ class GroupBuffer:
         elif len(table):
             keys, values = table.everything().lists()
             self._held_bytes = sampled_size(keys, limits.BATCH_PAIRS_MEASURED) + limits.GROUP_BYTES * len(keys)
-            self._holding = holding_of(self._side, keys, values) if table.folds else Ungrouped(keys, values)
+            self._held_bytes += table.held_bytes if table.keeps_lists else 0
+            is_grouped = table.folds or table.keeps_lists
+            self._holding = holding_of(self._side, keys, values) if is_grouped else Ungrouped(keys, values)
         self._table = None
 
     def _group_plainly(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Any]) -> None:
@@ -342,7 +351,7 @@ class GroupBuffer:
         """Deal what is held to the partitions and append one block for each that got any."""
         if self._table is not None:
             self._deal_out_table(self._table)
-            if not self._table.folds:
+            if not (self._table.folds or self._table.keeps_lists):
                 self._table = None  # until it is seen again that keys hardly repeat
         if isinstance(self._holding, Holding):
             self._deal_out_groups(self._holding)
@@ -358,8 +367,10 @@ class GroupBuffer:
         else:
             dealt = table.dealt(self._partitioner.partitions)
         for partition, columns in dealt:
-            payload = self._deflating.packed(Payload(columns.payload(), CODEC_TEXT))
-            self._writer.append(partition, payload, keys=columns.records, pairs=columns.records, single=True)
+            payload, pairs = encode_text(columns)
+            single = not columns.keeps_lists
+            payload = self._deflating.packed(payload)
+            self._writer.append(partition, payload, keys=columns.records, pairs=pairs, single=single)
         table.clear()
 
     def _deal_out_pairs(self, holding: Ungrouped) -> None:

@@ -31,6 +31,7 @@ from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Span, Value
 from mincemeat.shuffle.block import (
     BLOCK_HEADER,
+    CODEC_LISTS,
     CODEC_TEXT,
     Block,
     Loads,
@@ -98,8 +99,8 @@ def read_groups(
     Shape: partitions ascending, each in one dict or, if it did not fit, in several; each key once, with ``sort`` in
     order over all dicts of its partition; its values in the order of ``spans``, then of emission, or as ``sort_values``
     says (see ``UserFunctions``): a list that is the receiver's own, or StoredValues, valid until the next step. With
-    ``fold``, if all values suit it, a dict is FoldedGroups and has for each key what its values come to; if all blocks
-    are text columns, it is a TextTable of that instead.
+    ``fold``, if all values suit it, a dict is FoldedGroups and has for each key what its values come to. If all blocks
+    are text columns or text lists, it is a TextTable of that instead, or of the lists.
     ``stays_here``: this build of Python on this machine wrote ``spans``; see ``decode_columns``.
     Memory: about ``memory_bytes`` by sampled sizes, and one block; one dict is let go when the next is asked for.
     Raises: BlockCorrupt, naming file and byte offset (groups may have been yielded before); InvalidEmission for values
@@ -168,9 +169,9 @@ class _Grouper:
         self._loads = loads
         self._stays_here = stays_here
         self._fold = fold
-        self._may_have_tables = True
         self._sorts_keys = sort
         self._sorts_values = sort_values is not False
+        self._may_have_tables = not self._sorts_values
         self._sort_by = None if isinstance(sort_values, bool) else sort_values
 
     def groups(
@@ -203,7 +204,9 @@ class _Grouper:
         yield from self._regrouped(regrouping, rule)
 
     def _no_groups(self) -> Groups | TextTable:
-        table = TextTable.for_fold(self._fold) if self._may_have_tables else None
+        table = None
+        if self._may_have_tables:
+            table = TextTable.for_lists() if self._fold is None else TextTable.for_fold(self._fold)
         return self._no_plain_groups() if table is None else table
 
     def _no_plain_groups(self) -> Groups:
@@ -266,7 +269,11 @@ class _Grouper:
     def _take_into_table(self, table: TextTable, block: Block, held: Held, reading: _Reading) -> float:
         """Add a block to ``table``, or to what takes its place if the block does not suit; as ``_take_in``."""
         bytes_before = table.held_bytes
-        taken = read_text_columns(block, table.merge) if block.codec == CODEC_TEXT else 0
+        taken = 0
+        if block.codec == (CODEC_LISTS if table.keeps_lists else CODEC_TEXT):
+            taken = read_text_columns(block, table.merge)
+        elif block.codec == CODEC_TEXT:  # what a combiner gave, to be kept
+            taken, _ = table.take(*reading.decoded(block)[1:3])
         if taken == block.pairs:
             is_full = table.held_bytes >= limits.TABLE_BYTES_MAX
             return self._memory_bytes if is_full else table.held_bytes - bytes_before
@@ -278,7 +285,9 @@ class _Grouper:
         grown = -float(table.held_bytes)
         if len(table):
             keys, values = table.everything().lists()
-            grown += _take_in(groups, _Columns(block.partition, keys, values, len(keys), single=True))
+            single = not table.keeps_lists
+            pairs = len(keys) if single else table.taken
+            grown += _take_in(groups, _Columns(block.partition, keys, values, pairs, single))
             if isinstance(groups, FoldedGroups):
                 groups.taken = table.taken
         return grown + _take_in(groups, reading.decoded(block).rest(taken))
@@ -300,7 +309,8 @@ class _Grouper:
                 # Portion by portion, as a dict of everything would be several times as large.
                 for columns in groups.everything().portions(self._memory_bytes * limits.TABLE_UNFOLDED_SHARE):
                     keys, values = columns.lists()
-                    lists = defaultdict(list, zip(keys, ListEach(values), strict=True))
+                    every = values if groups.keeps_lists else ListEach(values)
+                    lists = defaultdict(list, zip(keys, every, strict=True))
                     regrouping.deal_out({partition: lists})
                 continue
             if isinstance(groups, FoldedGroups):

@@ -3,7 +3,7 @@
 #ifndef MINCEMEAT_LOOKUPS_H
 #define MINCEMEAT_LOOKUPS_H
 
-#include "table.h"
+#include "lists.h"
 
 #define GATHERED 32
 /* Larger keys are not worth waiting for several at once, and are twice in memory meanwhile. */
@@ -29,39 +29,67 @@ add_overflows(int64_t *sum, int64_t more)
     return 0;
 }
 
-/* Take one pair in. 1: the sum would not fit, and nothing has changed. -1: MemoryError. */
-static int
-take_one(Table *table, const Gathered *pair)
+/* The record of a key, which is added with the value if it is new. NULL: MemoryError. */
+static Record *
+find_or_add(Table *table, const Gathered *pair, int64_t value, int *is_new)
 {
     size_t position = pair->hash & table->mask;
     uint64_t slot;
+    *is_new = 0;
     while ((slot = table->slots[position]) != 0) {
         if ((uint32_t)(slot >> 32) == pair->hash) {
             Record *record = record_at(table, (uint32_t)slot - 1);
             if (record->length == pair->length && memcmp(record->text, pair->text, pair->length) == 0) {
-                switch (table->fold) {
-                case FOLD_MIN:
-                    record->value = pair->value < record->value ? pair->value : record->value;
-                    return 0;
-                case FOLD_MAX:
-                    record->value = pair->value > record->value ? pair->value : record->value;
-                    return 0;
-                default:
-                    return add_overflows(&record->value, pair->value);
-                }
+                return record;
             }
         }
         position = (position + 1) & table->mask;
     }
     size_t where = table->used / 8;
-    if (append_record(table, pair->text, pair->length, pair->value) == NULL) {
-        return -1;
+    Record *record = append_record(table, pair->text, pair->length, value);
+    if (record == NULL) {
+        return NULL;
     }
+    *is_new = 1;
     table->slots[position] = (uint64_t)pair->hash << 32 | (uint64_t)(where + 1);
     if ((size_t)table->count * 5 > (table->mask + 1) * 3 && make_slots(table, 2 * (table->mask + 1)) < 0) {
+        return NULL;
+    }
+    return record;
+}
+
+/* Take one pair in. 1: the sum would not fit, and nothing has changed. -1: MemoryError. */
+static int
+take_one(Table *table, const Gathered *pair)
+{
+    int is_new;
+    Record *record = find_or_add(table, pair, table->fold == FOLD_LIST ? 0 : pair->value, &is_new);
+    if (record == NULL) {
         return -1;
     }
-    return 0;
+    switch (table->fold) {
+    case FOLD_LIST:
+        return append_to_list(table, record, (uint32_t)pair->value);
+    case FOLD_MIN:
+        record->value = pair->value < record->value ? pair->value : record->value;
+        return 0;
+    case FOLD_MAX:
+        record->value = pair->value > record->value ? pair->value : record->value;
+        return 0;
+    default:
+        return is_new ? 0 : add_overflows(&record->value, pair->value);
+    }
+}
+
+static void
+prefetch_records(const Table *table, const Gathered *gathered, int count)
+{
+    for (int n = 0; n < count; n++) {
+        uint64_t slot = table->slots[gathered[n].hash & table->mask];
+        if ((uint32_t)(slot >> 32) == gathered[n].hash) {
+            PREFETCH(record_at(table, (uint32_t)slot - 1));
+        }
+    }
 }
 
 /* Carry out what was gathered; how many were, which is fewer than `count` if a sum does not fit. -1: MemoryError. */
@@ -79,12 +107,7 @@ take_gathered(Table *table, const Gathered *gathered, int count)
     if (need_slots(table) < 0) {
         return -1;
     }
-    for (int n = 0; n < count; n++) {
-        uint64_t slot = table->slots[gathered[n].hash & table->mask];
-        if ((uint32_t)(slot >> 32) == gathered[n].hash) {
-            PREFETCH(record_at(table, (uint32_t)slot - 1));
-        }
-    }
+    prefetch_records(table, gathered, count);
     for (int n = 0; n < count; n++) {
         int outcome = take_one(table, &gathered[n]);
         if (outcome != 0) {
@@ -102,47 +125,6 @@ let_go(Gathered *gathered, int count)
     }
 }
 
-/* Where the text of a str is. Sets the table's mark for surrogates, which need a bytes object of their own: `*owner`,
-   a new reference to what must live as long as the text. 0: this is no text of ours. -1: an exception. */
-static int
-text_of(Table *table, PyObject *key, PyObject **owner, const char **text, uint32_t *length)
-{
-    if (!PyUnicode_CheckExact(key)) {
-        return 0;
-    }
-    Py_ssize_t size;
-    if (PyUnicode_IS_COMPACT_ASCII(key)) {
-        *text = PyUnicode_DATA(key);
-        size = PyUnicode_GET_LENGTH(key);
-        *owner = Py_NewRef(key);
-    }
-    else {
-        *text = PyUnicode_AsUTF8AndSize(key, &size);
-        if (*text != NULL) {
-            *owner = Py_NewRef(key);
-        }
-        else {
-            if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-                return -1;
-            }
-            PyErr_Clear();
-            *owner = PyUnicode_AsEncodedString(key, "utf-8", "surrogatepass");
-            if (*owner == NULL) {
-                return -1;
-            }
-            *text = PyBytes_AS_STRING(*owner);
-            size = PyBytes_GET_SIZE(*owner);
-            table->has_surrogates = 1;
-        }
-    }
-    if ((uint64_t)size > UINT32_MAX - 16) {
-        Py_CLEAR(*owner);
-        return 0;
-    }
-    *length = (uint32_t)size;
-    return 1;
-}
-
 /* Make a look-up of a key and a value. 0: they do not suit. -1: an exception. */
 static int
 gather(Table *table, PyObject *key, PyObject *value, Gathered *pair)
@@ -155,6 +137,17 @@ gather(Table *table, PyObject *key, PyObject *value, Gathered *pair)
     }
     else if (table->fold == FOLD_COUNT) {
         pair->value = 1;
+    }
+    else if (table->fold == FOLD_LIST) {
+        if (!PyUnicode_CheckExact(key)) {
+            return 0;
+        }
+        uint32_t where;
+        int suits = keep_value(table, value, &where);
+        if (suits <= 0) {
+            return suits;
+        }
+        pair->value = where;
     }
     else {
         if (!PyLong_CheckExact(value)) {
@@ -182,7 +175,7 @@ give_back(const Gathered *gathered, int taken, int count, PyObject *rejected)
 {
     for (int n = taken; n < count; n++) {
         PyObject *key = str_of(gathered[n].text, gathered[n].length);
-        PyObject *value = PyLong_FromLongLong(gathered[n].value);
+        PyObject *value = PyLong_FromLongLong(gathered[n].value); /* only sums are given back */
         PyObject *pair = key && value ? PyTuple_Pack(2, key, value) : NULL;
         int outcome = pair ? PyList_Append(rejected, pair) : -1;
         Py_XDECREF(key);

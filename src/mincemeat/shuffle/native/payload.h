@@ -129,7 +129,7 @@ table_merge(Table *table, PyObject *argument)
     if (parse(buffer.buf, buffer.len, &payload) < 0) {
         goto finish;
     }
-    if ((payload.value_width == 0) != (table->fold == FOLD_NONE)) {
+    if ((payload.value_width == 0) != (table->fold == FOLD_NONE) || table->fold == FOLD_LIST) {
         answer = PyLong_FromLong(0);
         goto finish;
     }
@@ -186,8 +186,8 @@ table_pack(Table *table, PyObject *args)
     if (stretch_of(table, args, "nn", &start, &stop, NULL) < 0) {
         return NULL;
     }
-    if (stop - start > UINT32_MAX) {
-        PyErr_SetString(PyExc_OverflowError, "too many records for one payload");
+    if (stop - start > UINT32_MAX || table->fold == FOLD_LIST) {
+        PyErr_SetString(PyExc_ValueError, "lists, or too many records for one payload");
         return NULL;
     }
     uint64_t text_bytes = 0;

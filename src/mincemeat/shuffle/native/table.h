@@ -7,7 +7,8 @@
 
 #include <stddef.h>
 
-enum fold { FOLD_NONE, FOLD_SUM, FOLD_COUNT, FOLD_MIN, FOLD_MAX };
+/* FOLD_NONE: each pair is a record of its own, and its value None. FOLD_LIST: all values of a key, in order (lists.h). */
+enum fold { FOLD_NONE, FOLD_SUM, FOLD_COUNT, FOLD_MIN, FOLD_MAX, FOLD_LIST };
 enum status { EXHAUSTED, STOPPED, REJECTED };
 
 #define FIRST_SLOTS 1024
@@ -30,6 +31,12 @@ typedef struct {
 
 #define RECORD_HEAD offsetof(Record, text)
 
+/* A pair in the ring of its key's pairs, where the last one's `next` is the first. */
+typedef struct {
+    uint32_t next;
+    uint32_t value; /* where it is, in units of 8 bytes */
+} Node;
+
 typedef struct {
     PyObject_HEAD
     char *arena;
@@ -41,6 +48,13 @@ typedef struct {
     uint64_t seed;
     enum fold fold;
     int has_surrogates;
+    /* Of FOLD_LIST only: the values, and for each pair of a key which value it has and which pair is the next one. */
+    char *values;
+    size_t values_used, values_allocated;
+    Node *nodes;
+    size_t nodes_used, nodes_allocated;
+    PyObject *last_value; /* what is emitted again and again, the name of a file, is kept once */
+    uint32_t last_where;
 } Table;
 
 static inline Record *
@@ -59,7 +73,9 @@ static size_t
 bytes_held(const Table *table)
 {
     /* A record has two to three slots, and when it is dealt out 8 bytes, or without slots 37 when it is sorted. */
-    return table->used + 40 * (size_t)table->count;
+    size_t bytes = table->used + 40 * (size_t)table->count;
+    /* A pair of a list needs 8 bytes here, and as much as its value once more when it becomes a list of objects. */
+    return table->fold == FOLD_LIST ? bytes + table->values_used + 24 * table->nodes_used : bytes;
 }
 
 static int
@@ -213,6 +229,49 @@ stretch_of(Table *table, PyObject *args, const char *format, Py_ssize_t *start, 
         return -1;
     }
     return 0;
+}
+
+/* -- text of Python's objects ---------------------------------------------------------------------------- */
+
+/* Where the text of a str is. Sets the table's mark for surrogates, which need a bytes object of their own: `*owner`,
+   a new reference to what must live as long as the text. 0: this is no text of ours. -1: an exception. */
+static int
+text_of(Table *table, PyObject *key, PyObject **owner, const char **text, uint32_t *length)
+{
+    if (!PyUnicode_CheckExact(key)) {
+        return 0;
+    }
+    Py_ssize_t size;
+    if (PyUnicode_IS_COMPACT_ASCII(key)) {
+        *text = PyUnicode_DATA(key);
+        size = PyUnicode_GET_LENGTH(key);
+        *owner = Py_NewRef(key);
+    }
+    else {
+        *text = PyUnicode_AsUTF8AndSize(key, &size);
+        if (*text != NULL) {
+            *owner = Py_NewRef(key);
+        }
+        else {
+            if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+                return -1;
+            }
+            PyErr_Clear();
+            *owner = PyUnicode_AsEncodedString(key, "utf-8", "surrogatepass");
+            if (*owner == NULL) {
+                return -1;
+            }
+            *text = PyBytes_AS_STRING(*owner);
+            size = PyBytes_GET_SIZE(*owner);
+            table->has_surrogates = 1;
+        }
+    }
+    if ((uint64_t)size > UINT32_MAX - 16) {
+        Py_CLEAR(*owner);
+        return 0;
+    }
+    *length = (uint32_t)size;
+    return 1;
 }
 
 #endif

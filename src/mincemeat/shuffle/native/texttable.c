@@ -14,17 +14,20 @@
 
    text.h      bytes: hash, CRC-32, UTF-8
    table.h     the table, and how it grows
+   lists.h     values of a key that are kept, and not folded
    lookups.h   pairs into it
    payload.h   as bytes, and back
+   listing.h   lists as bytes, and back
    order.h     sorted, and dealt out
    here        what comes out as Python's objects and as lines; the type and the module */
 
+#include "listing.h"
 #include "lookups.h"
 #include "order.h"
 #include "payload.h"
 
 /* Python code and this file change together; a module that was built from another source is not used. */
-#define SOURCE_VERSION 2
+#define SOURCE_VERSION 3
 
 /* The digits of a number, which end at `end`; where they begin. */
 static char *
@@ -53,6 +56,10 @@ table_lines(Table *table, PyObject *args)
     Py_ssize_t start, stop;
     PyObject *separator;
     if (stretch_of(table, args, "nnS", &start, &stop, &separator) < 0) {
+        return NULL;
+    }
+    if (table->fold == FOLD_LIST) {
+        PyErr_SetString(PyExc_ValueError, "lists are no lines");
         return NULL;
     }
     size_t separator_length = table->fold == FOLD_NONE ? 0 : (size_t)PyBytes_GET_SIZE(separator);
@@ -100,27 +107,53 @@ table_columns(Table *table, PyObject *args)
     }
     PyObject *keys = PyList_New(stop - start);
     PyObject *values = PyList_New(stop - start);
-    if (keys == NULL || values == NULL) {
-        goto failed;
-    }
-    for (Py_ssize_t n = start; n < stop; n++) {
+    PyObject *made = PyList_New(0);
+    uint32_t *touched = NULL;
+    size_t allocated = 0;
+    int failed = keys == NULL || values == NULL || made == NULL;
+    for (Py_ssize_t n = start; n < stop && !failed; n++) {
         const Record *record = record_at(table, table->order[n]);
         PyObject *key = str_of(record->text, record->length);
-        if (key == NULL) {
-            goto failed;
+        PyObject *value = table->fold == FOLD_NONE   ? Py_NewRef(Py_None)
+                          : table->fold == FOLD_LIST ? list_of(table, record, made, &touched, &allocated)
+                                                     : PyLong_FromLongLong(record->value);
+        failed = key == NULL || value == NULL;
+        if (failed) {
+            Py_XDECREF(key);
+            Py_XDECREF(value);
+            break;
         }
         PyList_SET_ITEM(keys, n - start, key);
-        PyObject *value = table->fold == FOLD_NONE ? Py_NewRef(Py_None) : PyLong_FromLongLong(record->value);
-        if (value == NULL) {
-            goto failed;
-        }
         PyList_SET_ITEM(values, n - start, value);
     }
+    untouch(table, touched, made ? (size_t)PyList_GET_SIZE(made) : 0);
+    Py_XDECREF(made);
+    if (failed) {
+        Py_XDECREF(keys);
+        Py_XDECREF(values);
+        return NULL;
+    }
     return Py_BuildValue("NN", keys, values);
-failed:
-    Py_XDECREF(keys);
-    Py_XDECREF(values);
-    return NULL;
+}
+
+PyDoc_STRVAR(fitting_doc, "fitting(start, bytes_max) -> int\n\n"
+                          "Where a stretch from `start` on ends that holds about so many bytes as objects, and at least one\n"
+                          "record.");
+
+static PyObject *
+table_fitting(Table *table, PyObject *args)
+{
+    Py_ssize_t start, bytes_max;
+    if (!PyArg_ParseTuple(args, "nn", &start, &bytes_max) || need_order(table) < 0) {
+        return NULL;
+    }
+    size_t bytes = 0;
+    Py_ssize_t stop = start;
+    while (stop >= 0 && stop < table->count && (stop == start || bytes < (size_t)bytes_max)) {
+        const Record *record = record_at(table, table->order[stop++]);
+        bytes += 64 + record->length + (table->fold == FOLD_LIST ? 40 * (size_t)list_length(record) : 0);
+    }
+    return PyLong_FromSsize_t(stop);
 }
 
 PyDoc_STRVAR(distinct_doc, "distinct(start, stop) -> int\n\nHow many different keys a stretch of sorted records has.");
@@ -150,6 +183,7 @@ table_clear(Table *table, PyObject *Py_UNUSED(ignored))
     table->count = 0;
     table->has_surrogates = 0;
     forget_slots(table); /* there are as many as the last records needed, and the next may be few */
+    forget_lists(table);
     Py_RETURN_NONE;
 }
 
@@ -163,7 +197,7 @@ table_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "i", names, &fold)) {
         return NULL;
     }
-    if (fold < FOLD_NONE || fold > FOLD_MAX) {
+    if (fold < FOLD_NONE || fold > FOLD_LIST) {
         return PyErr_Format(PyExc_ValueError, "no such fold: %d", fold);
     }
     PyObject *salted = PyUnicode_FromString("mincemeat");
@@ -188,6 +222,9 @@ table_dealloc(Table *table)
     PyMem_RawFree(table->arena);
     PyMem_RawFree(table->slots);
     PyMem_RawFree(table->order);
+    PyMem_RawFree(table->values);
+    PyMem_RawFree(table->nodes);
+    Py_XDECREF(table->last_value); /* a str or an int, which is in no cycle */
     type->tp_free((PyObject *)table);
     Py_DECREF(type);
 }
@@ -228,11 +265,14 @@ static PyMethodDef table_methods[] = {
     {"drain", (PyCFunction)table_drain, METH_VARARGS, drain_doc},
     {"take", (PyCFunction)table_take, METH_VARARGS, take_doc},
     {"merge", (PyCFunction)table_merge, METH_O, merge_doc},
+    {"merge_lists", (PyCFunction)table_merge_lists, METH_O, merge_lists_doc},
+    {"pack_lists", (PyCFunction)table_pack_lists, METH_VARARGS, pack_lists_doc},
     {"sort", (PyCFunction)table_sort, METH_NOARGS, sort_doc},
     {"deal", (PyCFunction)table_deal, METH_O, deal_doc},
     {"pack", (PyCFunction)table_pack, METH_VARARGS, pack_doc},
     {"lines", (PyCFunction)table_lines, METH_VARARGS, lines_doc},
     {"columns", (PyCFunction)table_columns, METH_VARARGS, columns_doc},
+    {"fitting", (PyCFunction)table_fitting, METH_VARARGS, fitting_doc},
     {"distinct", (PyCFunction)table_distinct, METH_VARARGS, distinct_doc},
     {"clear", (PyCFunction)table_clear, METH_NOARGS, clear_doc},
     {NULL, NULL, 0, NULL},
@@ -277,7 +317,7 @@ module_exec(PyObject *module)
         long value;
     } numbers[] = {
         {"SOURCE_VERSION", SOURCE_VERSION}, {"NONE", FOLD_NONE},       {"SUM", FOLD_SUM},         {"COUNT", FOLD_COUNT},
-        {"MIN", FOLD_MIN},                  {"MAX", FOLD_MAX},         {"EXHAUSTED", EXHAUSTED}, {"STOPPED", STOPPED},
+        {"MIN", FOLD_MIN},                  {"MAX", FOLD_MAX}, {"LIST", FOLD_LIST},         {"EXHAUSTED", EXHAUSTED}, {"STOPPED", STOPPED},
         {"REJECTED", REJECTED},
     };
     for (size_t n = 0; n < sizeof(numbers) / sizeof(numbers[0]); n++) {
@@ -290,6 +330,7 @@ module_exec(PyObject *module)
 
 static PyMethodDef module_functions[] = {
     {"unpack", module_unpack, METH_O, unpack_doc},
+    {"unpack_lists", module_unpack_lists, METH_O, unpack_lists_doc},
     {NULL, NULL, 0, NULL},
 };
 
