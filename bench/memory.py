@@ -5,7 +5,7 @@ Workloads, each on --slots slots of the processes engine, results into a JSON Li
     unique      word count where every word is new: nothing can be combined, and every word is a result
     one key     10 million values under one key, counted, summed, indexed and compared by its reducer
 
-A size of N times the budget means that the pairs, as Python objects in one dict, hold about N times what all slots
+A size of N times the budget means that the pairs, as a group buffer holds them, are about N times what all slots
 together may hold: less does not fill them, and says nothing. The peak is the
 largest sum of resident sets (/proc/PID/statm) of this job's processes, looked at every 20 ms; pages that processes
 share count for each of them, so it is an upper bound. Linux only.
@@ -25,10 +25,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from mincemeat.shuffle import texttable
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LOOK_SECONDS = 0.02
-# A word with its list, its entry in a dict and its number: what the group buffer reckons with.
-_BYTES_PER_WORD = 250
+# What the group buffer reckons with: a word in a table with its place and its pair, or without the compiled module a
+# string with its list, its entry in a dict and its number.
+_BYTES_PER_WORD = 250 if texttable.compiled is None else 96
 
 _UNIQUE = """
 def words(key, first):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +107,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 FOLDED: list[tuple[Any, Any]] = [
-    (sum, sum), (len, reducers.sum), (min, min), (max, max), (None, reducers.count), (None, max), (sum, in_all),
+    (sum, sum), (len, reducers.sum), (min, min), (max, max), (None, reducers.count), (None, max), (None, sum),
+    (None, reducers.sum), (None, operator.add), (sum, in_all),
 ]  # fmt: skip
 # What these give depends on how often values were combined, so on the budget.
 COMBINED: list[tuple[Any, Any]] = [(sum, None), (sum, reducers.collect), (len, reducers.unique)]
@@ -303,10 +305,11 @@ def test_a_table_is_full_when_its_numbers_are_used_up(directory: Path, monkeypat
 def test_a_sum_that_outgrows_a_full_table_is_finished_elsewhere(directory: Path) -> None:
     many = [(f"key {number:06}", 1) for number in range(3000)]
     maps = [[[*many, ("zzz", 2**63 - 1)]], [[("aaa", 1), ("zzz", 2**63 - 1), ("zzzz", 1)]]]
-    functions = UserFunctions(emit, sum, sum, sort=True)
-    compiled, plain = both_ways(functions, maps, directory, 600_000)
-    assert compiled == plain
-    assert ("zzz", int, 2**64 - 2) in compiled
+    for collectfn in (sum, None):
+        functions = UserFunctions(emit, sum, collectfn, sort=True)
+        compiled, plain = both_ways(functions, maps, directory, 600_000)
+        assert compiled == plain
+        assert ("zzz", int, 2**64 - 2) in compiled
 
 
 @pytest.mark.parametrize("odd", [1.5, 2**70])

@@ -285,8 +285,44 @@ def test_lists_are_read_alike_by_everybody_and_merged_in_order(first: Any, secon
         payload, pairs = table.everything().payload()
         assert texttable.list_counts(payload) == (len(table), len(emitted)) == (len(table), pairs)
         assert unpack_lists(payload) == unpack_lists_plainly(payload) == table.everything().lists()
-        assert merged.merge(payload) == len(emitted)
+        assert merged.merge_lists(payload) == len(emitted)
     assert held_by(merged) == list(plain_lists(first + second).items())
+
+
+@given(emitted=listed, most=st.integers(1, 50))
+def test_values_are_popped_in_order_and_the_rest_stays(emitted: list[tuple[str, Any]], most: int) -> None:
+    table = lists_of([*emitted, ("last", 1)])
+    expected = plain_lists([*emitted, ("last", 1)])
+    for place, (key, values) in enumerate(expected.items()):
+        columns = table.everything()._replace(start=place, stop=place + 1)
+        assert columns.table.pop(place, most) == values[:most]
+        if len(values) > most:
+            assert columns.lists() == ([key], [values[most:]])
+        assert [value for several in columns.popped(40 * most) for value in several] == values[most:]
+        assert columns.table.pop(place, 1) == []
+
+
+def test_long_lists_are_told_by_their_keys() -> None:
+    table = lists_of([*(("long", f"{number}") for number in range(100)), ("short", 1)])
+    assert table.long_lists(4000) == ["long"]
+    assert table.long_lists(4001) == []
+    assert table.long_lists(0) == ["long", "short"]
+
+
+@pytest.mark.parametrize("fold", STEPS)
+@given(emitted=pairs)
+def test_lists_of_numbers_are_folded(fold: Fold, emitted: list[tuple[str, int]]) -> None:
+    emitted = small(emitted)
+    table = table_of(fold)
+    assert table.merge_lists(lists_of(emitted).everything().payload()[0]) == len(emitted)
+    assert held_by(table) == list(plainly(emitted, fold).items())
+
+
+def test_a_sum_of_a_list_that_does_not_fit_ends_at_its_value() -> None:
+    emitted = [("a", LARGEST), ("b", 1), ("a", 0), ("a", 1), ("c", 1)]
+    table = table_of(Fold.SUM)
+    assert table.merge_lists(lists_of(emitted).everything().payload()[0]) == 2  # a has LARGEST, 0 and 1
+    assert held_by(table) == [("a", LARGEST)]
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 65_536, 70_000])
@@ -349,7 +385,7 @@ def relisted(payload: bytes) -> Any:
     """What a table makes of it whose keys are all different."""
     keys, _ = texttable.list_counts(payload)
     table = lists_of([])
-    table.merge(payload)
+    table.merge_lists(payload)
     return table.everything().lists() if len(table) == keys else ([], [])
 
 
@@ -369,8 +405,8 @@ def test_tables_of_one_kind_leave_what_is_of_another_alone() -> None:
         columns.table.pack(0, 1)
     with pytest.raises(ValueError):
         summed([("a", 1)]).everything().table.pack_lists(0, 1)
-    with pytest.raises(ValueError):
-        summed([("a", 1)]).everything().table.merge_lists(columns.payload()[0])
+    assert summed([("a", 1)]).everything().table.merge_lists(columns.payload()[0]) == 0
+    assert keys_of(["a"]).merge_lists(columns.payload()[0]) == 0
     assert columns.table.merge(summed([("a", 1)]).everything().payload()[0]) == 0
 
 

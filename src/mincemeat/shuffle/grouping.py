@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt
@@ -76,10 +76,19 @@ class _Columns(NamedTuple):
     single: bool
 
     def rest(self, start: int) -> _Columns:
-        """Of single values, those from ``start`` on."""
+        """Without the first ``start`` pairs."""
         if not start:
             return self
-        return self._replace(keys=self.keys[start:], values=self.values[start:], pairs=self.pairs - start)
+        if self.single:
+            return self._replace(keys=self.keys[start:], values=self.values[start:], pairs=self.pairs - start)
+        place, left = 0, start
+        lists: list[Any] = self.values
+        while left >= len(lists[place]):
+            left -= len(lists[place])
+            place += 1
+        return self._replace(
+            keys=self.keys[place:], values=[lists[place][left:], *lists[place + 1 :]], pairs=self.pairs - start
+        )
 
 
 def read_groups(
@@ -270,10 +279,12 @@ class _Grouper:
         """Add a block to ``table``, or to what takes its place if the block does not suit; as ``_take_in``."""
         bytes_before = table.held_bytes
         taken = 0
-        if block.codec == (CODEC_LISTS if table.keeps_lists else CODEC_TEXT):
-            taken = read_text_columns(block, table.merge)
-        elif block.codec == CODEC_TEXT:  # what a combiner gave, to be kept
+        if block.codec == CODEC_LISTS:
+            taken = read_text_columns(block, table.merge_lists)
+        elif block.codec == CODEC_TEXT and table.keeps_lists:  # what a combiner gave, to be kept
             taken, _ = table.take(*reading.decoded(block)[1:3])
+        elif block.codec == CODEC_TEXT:
+            taken = read_text_columns(block, table.merge)
         if taken == block.pairs:
             is_full = table.held_bytes >= limits.TABLE_BYTES_MAX
             return self._memory_bytes if is_full else table.held_bytes - bytes_before
@@ -307,7 +318,13 @@ class _Grouper:
             groups = held.pop(partition)
             if isinstance(groups, TextTable):
                 # Portion by portion, as a dict of everything would be several times as large.
-                for columns in groups.everything().portions(self._memory_bytes * limits.TABLE_UNFOLDED_SHARE):
+                portion_bytes = self._memory_bytes * limits.TABLE_UNFOLDED_SHARE
+                regrouping.expect(partition, groups.long_lists(self._memory_bytes * limits.REGROUP_ALONE_SHARE))
+                for columns in groups.everything().portions(portion_bytes):
+                    if columns.keeps_lists and columns.records == 1:  # perhaps a key that is most of it
+                        for several in columns.popped(portion_bytes):
+                            regrouping.deal_out({partition: defaultdict(list, {columns.first: several})})
+                        continue
                     keys, values = columns.lists()
                     every = values if groups.keeps_lists else ListEach(values)
                     lists = defaultdict(list, zip(keys, every, strict=True))

@@ -236,12 +236,21 @@ class Regrouping:
                 entry = self._append(partition, keys, lists)
                 self._spans[partition, place].append(Span(self.path, entry.offset, entry.length))
 
+    def expect(self, partition: int, much: list[Key]) -> None:
+        """Let ``much`` have places of their own, because they come in pieces of which none looks like much."""
+        if self._alone is None and much and not isinstance(self._rule, ByPartition):
+            self._choose(partition, much)
+
+    def _choose(self, partition: int, chosen: list[Key]) -> None:
+        if isinstance(self._rule, ByRange):
+            self._rule.cut_at(chosen)
+        self._alone = {key: Alone(partition, key, StoredValues(key, self.path, self._loads)) for key in chosen}
+
     def _take_out_those_alone(self, partition: int, groups: Groups) -> None:
         if self._alone is None:
             chosen = _much_by_themselves(groups, self._memory_bytes * limits.REGROUP_ALONE_SHARE)
-            if isinstance(self._rule, ByRange):
-                self._rule.cut_at(chosen)
-            self._alone = {key: Alone(partition, key, StoredValues(key, self.path, self._loads)) for key in chosen}
+            self._choose(partition, chosen)
+        assert self._alone is not None
         for key, alone in self._alone.items():
             values = groups.pop(key, None)
             if values is None:

@@ -43,7 +43,7 @@ _VALUE_CODES: Final = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 # -- end of the frozen part ------------------------------------------------------------------------------
 
-_SOURCE_VERSION: Final = 3
+_SOURCE_VERSION: Final = 4
 
 
 def _find_compiled() -> ModuleType | None:
@@ -55,6 +55,8 @@ def _find_compiled() -> ModuleType | None:
         return None
     return _texttable if _texttable.SOURCE_VERSION == _SOURCE_VERSION else None  # a build tree that was not built anew
 
+
+_LISTED_BYTES: Final = 40  # as in lists.h
 
 compiled: Any = _find_compiled()
 
@@ -111,6 +113,12 @@ class TextColumns(NamedTuple):
     def distinct(self) -> int:
         """How many different keys there are, if equal ones are neighbours."""
         return self.records if self.kind != compiled.NONE else self.table.distinct(self.start, self.stop)
+
+    def popped(self, bytes_max: float) -> Iterator[list[Any]]:
+        """The values of the first key, in lists of about ``bytes_max``; none of them is in the table any more."""
+        most = max(1, int(bytes_max / _LISTED_BYTES))
+        while values := self.table.pop(self.start, most):
+            yield values
 
     def portions(self, bytes_max: float) -> Iterator[TextColumns]:
         """The same in stretches of about ``bytes_max`` as objects, which do not end between equal keys."""
@@ -184,19 +192,25 @@ class TextTable:
         return taken, status != compiled.REJECTED
 
     def merge(self, payload: bytes) -> int:
-        """Take text columns, or text lists if it keeps lists.
+        """Take text columns.
 
         Returns: how many pairs were taken, from the first, before one did not suit.
 
         Raises: ValueError for what is no text columns; some may have been taken then.
         """
-        if self.keeps_lists:
-            self._table.merge_lists(payload)
-            taken = list_counts(payload)[1]
-        else:
-            taken = self._table.merge(payload)
+        taken = self._table.merge(payload)
         self.taken += taken
         return taken
+
+    def merge_lists(self, payload: bytes) -> int:
+        """The same for text lists."""
+        taken = self._table.merge_lists(payload)
+        self.taken += taken
+        return taken
+
+    def long_lists(self, bytes_min: float) -> list[Key]:
+        """The keys whose lists are about so large, or larger, as Python's objects."""
+        return [*self._table.long_lists(int(bytes_min))]
 
     def sort(self) -> None:
         """Put records in the order of their keys, equal ones as they stood."""

@@ -156,17 +156,46 @@ finish:
     return packed == NULL ? NULL : Py_BuildValue("NK", packed, (unsigned long long)pairs);
 }
 
-PyDoc_STRVAR(merge_lists_doc, "merge_lists(payload)\n\nAppend what is packed to the lists of a table of lists.\n"
+/* Whether a table that folds can take these values, of which none may be text then. */
+static int
+are_numbers(const Listing *listing)
+{
+    for (uint32_t n = 0; n < listing->values; n++) {
+        if (read_unsigned(listing->tags + 4 * (size_t)n, 4) != IS_NUMBER) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Put the values into the arena of a table of lists; where each is. -1: an exception. */
+static int
+keep_values(Table *table, const Listing *listing, uint32_t *where)
+{
+    const char *bytes = listing->bytes;
+    for (uint32_t n = 0; n < listing->values; n++) {
+        uint32_t tag = (uint32_t)read_unsigned(listing->tags + 4 * (size_t)n, 4);
+        int64_t number = tag == IS_NUMBER ? read_signed(bytes, 8) : 0;
+        if (tag != IS_NUMBER && !check_text(table, bytes, tag)) {
+            return -1;
+        }
+        if (append_value(table, tag == IS_NUMBER ? (const char *)&number : bytes, tag, &where[n]) < 0) {
+            return -1;
+        }
+        bytes += value_size(tag);
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(merge_lists_doc, "merge_lists(payload) -> int\n\n"
+                              "Append what is packed to the lists of a table of lists, or fold it; how many pairs were taken,\n"
+                              "from the first, before a sum did not fit: none if the values are not of this table's kind.\n"
                               "Raises: ValueError for what is no text lists; some may have been taken then.");
 
 static PyObject *
 table_merge_lists(Table *table, PyObject *argument)
 {
     Py_buffer buffer;
-    if (table->fold != FOLD_LIST) {
-        PyErr_SetString(PyExc_ValueError, "this is no table of lists");
-        return NULL;
-    }
     if (PyObject_GetBuffer(argument, &buffer, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
@@ -176,28 +205,23 @@ table_merge_lists(Table *table, PyObject *argument)
     if (parse_listing(buffer.buf, buffer.len, &listing) < 0 || need_slots(table) < 0) {
         goto finish;
     }
-    where = PyMem_RawMalloc(((size_t)listing.values + 1) * sizeof(uint32_t));
-    if (where == NULL) {
-        PyErr_NoMemory();
+    if (table->fold == FOLD_NONE || (table->fold != FOLD_LIST && !are_numbers(&listing))) {
+        answer = PyLong_FromLong(0);
         goto finish;
     }
-    const char *bytes = listing.bytes;
-    for (uint32_t n = 0; n < listing.values; n++) {
-        uint32_t tag = (uint32_t)read_unsigned(listing.tags + 4 * (size_t)n, 4);
-        int64_t number;
-        if (tag == IS_NUMBER) {
-            number = read_signed(bytes, 8);
-        }
-        else if (!check_text(table, bytes, tag)) {
+    if (table->fold == FOLD_LIST) {
+        where = memory_zeroed(((size_t)listing.values + 1) * sizeof(uint32_t));
+        if (where == NULL) {
+            PyErr_NoMemory();
             goto finish;
         }
-        if (append_value(table, tag == IS_NUMBER ? (const char *)&number : bytes, tag, &where[n]) < 0) {
+        if (keep_values(table, &listing, where) < 0) {
             goto finish;
         }
-        bytes += value_size(tag);
     }
     Gathered gathered[GATHERED];
     const char *text = listing.text, *indices = listing.indices;
+    uint64_t taken = 0;
     for (uint32_t key = 0; key < listing.keys;) {
         int waiting = 0;
         for (; waiting < GATHERED && key + (uint32_t)waiting < listing.keys; waiting++) {
@@ -215,22 +239,28 @@ table_merge_lists(Table *table, PyObject *argument)
         }
         prefetch_records(table, gathered, waiting);
         for (int each = 0; each < waiting; each++, key++) {
-            int is_new;
-            uint64_t count = read_unsigned(listing.counts + (size_t)key * (size_t)listing.count_width, listing.count_width);
-            Record *record = find_or_add(table, &gathered[each], 0, &is_new);
-            if (record == NULL) {
-                goto finish;
-            }
+            uint64_t count =
+                read_unsigned(listing.counts + (size_t)key * (size_t)listing.count_width, listing.count_width);
             for (uint64_t n = 0; n < count; n++, indices += listing.index_width) {
-                if (append_to_list(table, record, where[read_unsigned(indices, listing.index_width)]) < 0) {
+                uint64_t index = read_unsigned(indices, listing.index_width);
+                gathered[each].value = where != NULL           ? (int64_t)where[index]
+                                       : table->fold == FOLD_COUNT ? 1
+                                                                   : read_signed(listing.bytes + 8 * index, 8);
+                int outcome = take_one(table, &gathered[each]);
+                if (outcome < 0) {
                     goto finish;
                 }
+                if (outcome > 0) {
+                    goto taken;
+                }
+                taken++;
             }
         }
     }
-    answer = Py_NewRef(Py_None);
+taken:
+    answer = PyLong_FromUnsignedLongLong(taken);
 finish:
-    PyMem_RawFree(where);
+    memory_free(where);
     PyBuffer_Release(&buffer);
     return answer;
 }

@@ -11,6 +11,9 @@
 /* Instead of the length of a text: eight bytes of a whole number follow. */
 #define IS_NUMBER UINT32_MAX
 
+/* What a value is taken to need in a list of Python's: a reference, and a number or its share of a text. */
+#define LISTED_BYTES ((size_t)40)
+
 typedef struct {
     uint32_t length;
     uint32_t place; /* scratch of who goes through values, 0 otherwise */
@@ -53,7 +56,7 @@ grow(void **array, size_t *allocated, size_t wanted, size_t size, size_t most)
     }
     size_t grown = *allocated ? *allocated + *allocated / 2 : 1024;
     grown = grown < wanted ? wanted : grown > most ? most : grown;
-    void *moved = wanted > most ? NULL : PyMem_RawRealloc(*array, grown * size);
+    void *moved = wanted > most ? NULL : memory_resized(*array, grown * size);
     if (moved == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -153,7 +156,18 @@ forget_lists(Table *table)
     table->nodes_used = 0;
 }
 
-/* The list of a record's values. `made` holds an object for each value that was met before, whose place tells which;
+static PyObject *
+object_of(const Value *value)
+{
+    if (value->length != IS_NUMBER) {
+        return str_of(value->bytes, value->length);
+    }
+    int64_t number;
+    memcpy(&number, value->bytes, sizeof(number));
+    return PyLong_FromLongLong(number);
+}
+
+/* The list of a record's values. `made` holds an object for each text that was met before, whose place tells which;
    `touched` where these are. NULL: an exception. */
 static PyObject *
 list_of(Table *table, const Record *record, PyObject *made, uint32_t **touched, size_t *allocated)
@@ -166,16 +180,17 @@ list_of(Table *table, const Record *record, PyObject *made, uint32_t **touched, 
     uint32_t node = first_node(table, record);
     for (uint32_t n = 0; n < count; n++, node = table->nodes[node].next) {
         Value *value = value_at(table, table->nodes[node].value);
+        if (value->length == IS_NUMBER) { /* hardly larger than a place in what was made */
+            PyObject *number = object_of(value);
+            if (number == NULL) {
+                Py_DECREF(list);
+                return NULL;
+            }
+            PyList_SET_ITEM(list, n, number);
+            continue;
+        }
         if (value->place == 0) {
-            PyObject *object;
-            if (value->length == IS_NUMBER) {
-                int64_t number;
-                memcpy(&number, value->bytes, sizeof(number));
-                object = PyLong_FromLongLong(number);
-            }
-            else {
-                object = str_of(value->bytes, value->length);
-            }
+            PyObject *object = object_of(value);
             size_t place = (size_t)PyList_GET_SIZE(made);
             int failed = object == NULL || grow((void **)touched, allocated, place + 1, sizeof(uint32_t), UINT32_MAX) < 0 ||
                          PyList_Append(made, object) < 0;
@@ -192,13 +207,39 @@ list_of(Table *table, const Record *record, PyObject *made, uint32_t **touched, 
     return list;
 }
 
+/* The first `most` values of a record's list, which has them no longer. NULL: an exception, and the list is whole. */
+static PyObject *
+pop_from_list(Table *table, Record *record, uint32_t most)
+{
+    uint32_t count = list_length(record), last = (uint32_t)record->value;
+    uint32_t taken = most < count ? most : count;
+    PyObject *list = PyList_New(taken);
+    if (list == NULL || taken == 0) {
+        return list;
+    }
+    uint32_t node = first_node(table, record), before = UINT32_MAX;
+    for (uint32_t n = 0; n < taken; n++, node = table->nodes[node].next) {
+        uint32_t value = table->nodes[node].value;
+        PyObject *object = n && value == before ? Py_NewRef(PyList_GET_ITEM(list, n - 1)) : object_of(value_at(table, value));
+        if (object == NULL) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SET_ITEM(list, n, object);
+        before = value;
+    }
+    table->nodes[last].next = node;
+    record->value = taken == count ? 0 : (int64_t)((uint64_t)(count - taken) << 32 | last);
+    return list;
+}
+
 static void
 untouch(Table *table, uint32_t *touched, size_t count)
 {
     for (size_t n = 0; n < count; n++) {
         value_at(table, touched[n])->place = 0;
     }
-    PyMem_RawFree(touched);
+    memory_free(touched);
 }
 
 #endif

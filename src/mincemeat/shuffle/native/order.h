@@ -83,15 +83,15 @@ table_sort(Table *table, PyObject *Py_UNUSED(ignored))
     forget_order(table);
     forget_slots(table); /* room for the scratch */
     size_t count = (size_t)table->count;
-    Sortable *records = PyMem_RawMalloc((count + 1) * sizeof(Sortable));
-    Sortable *merged = PyMem_RawMalloc((count + 1) * sizeof(Sortable));
-    size_t *ends = PyMem_RawMalloc((count / SHORT_RUN + 2) * sizeof(size_t));
-    uint32_t *order = PyMem_RawMalloc((count + 1) * sizeof(uint32_t));
+    Sortable *records = memory_zeroed((count + 1) * sizeof(Sortable));
+    Sortable *merged = memory_zeroed((count + 1) * sizeof(Sortable));
+    size_t *ends = memory_zeroed((count / SHORT_RUN + 2) * sizeof(size_t));
+    uint32_t *order = memory_zeroed((count + 1) * sizeof(uint32_t));
     if (records == NULL || merged == NULL || ends == NULL || order == NULL) {
-        PyMem_RawFree(records);
-        PyMem_RawFree(merged);
-        PyMem_RawFree(ends);
-        PyMem_RawFree(order);
+        memory_free(records);
+        memory_free(merged);
+        memory_free(ends);
+        memory_free(order);
         return PyErr_NoMemory();
     }
     size_t offset = 0;
@@ -125,9 +125,9 @@ table_sort(Table *table, PyObject *Py_UNUSED(ignored))
         order[n] = records[n].where;
     }
     table->order = order;
-    PyMem_RawFree(records);
-    PyMem_RawFree(merged);
-    PyMem_RawFree(ends);
+    memory_free(records);
+    memory_free(merged);
+    memory_free(ends);
     Py_RETURN_NONE;
 }
 
@@ -144,8 +144,8 @@ table_deal(Table *table, PyObject *argument)
     }
     forget_order(table);
     uint32_t *arrival = order_of_arrival(table);
-    size_t *ends = PyMem_RawCalloc((size_t)partitions + 1, sizeof(size_t));
-    uint32_t *order = PyMem_RawMalloc((size_t)(table->count + 1) * sizeof(uint32_t));
+    size_t *ends = memory_zeroed(((size_t)partitions + 1) * sizeof(size_t));
+    uint32_t *order = memory_zeroed((size_t)(table->count + 1) * sizeof(uint32_t));
     PyObject *found = PyList_New(0);
     if (arrival == NULL || ends == NULL || order == NULL || found == NULL) {
         PyErr_NoMemory();
@@ -172,14 +172,14 @@ table_deal(Table *table, PyObject *argument)
     for (Py_ssize_t n = 0; n < table->count; n++) {
         order[ends[record_at(table, arrival[n])->place]++] = arrival[n];
     }
-    PyMem_RawFree(arrival);
-    PyMem_RawFree(ends);
+    memory_free(arrival);
+    memory_free(ends);
     table->order = order;
     return found;
 failed:
-    PyMem_RawFree(arrival);
-    PyMem_RawFree(ends);
-    PyMem_RawFree(order);
+    memory_free(arrival);
+    memory_free(ends);
+    memory_free(order);
     Py_XDECREF(found);
     return NULL;
 }

@@ -91,7 +91,7 @@ make_room(Table *table, size_t more)
     }
     size_t grown = table->allocated ? table->allocated + table->allocated / 2 : FIRST_ARENA;
     grown = grown < wanted ? wanted : grown > ARENA_MAX ? ARENA_MAX : grown;
-    char *moved = PyMem_RawRealloc(table->arena, grown);
+    char *moved = memory_resized(table->arena, grown);
     if (moved == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -104,7 +104,7 @@ make_room(Table *table, size_t more)
 static int
 make_slots(Table *table, size_t slots)
 {
-    uint64_t *made = PyMem_RawCalloc(slots, sizeof(uint64_t));
+    uint64_t *made = memory_zeroed(slots * sizeof(uint64_t));
     if (made == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -121,7 +121,7 @@ make_slots(Table *table, size_t slots)
                 made[position] = slot;
             }
         }
-        PyMem_RawFree(table->slots);
+        memory_free(table->slots);
     }
     table->slots = made;
     table->mask = mask;
@@ -159,7 +159,7 @@ need_slots(Table *table)
 static void
 forget_slots(Table *table)
 {
-    PyMem_RawFree(table->slots);
+    memory_free(table->slots);
     table->slots = NULL;
     table->mask = 0;
 }
@@ -167,7 +167,7 @@ forget_slots(Table *table)
 static void
 forget_order(Table *table)
 {
-    PyMem_RawFree(table->order);
+    memory_free(table->order);
     table->order = NULL;
 }
 
@@ -196,7 +196,7 @@ append_record(Table *table, const char *text, uint32_t length, int64_t value)
 static uint32_t *
 order_of_arrival(const Table *table)
 {
-    uint32_t *order = PyMem_RawMalloc((size_t)(table->count ? table->count : 1) * sizeof(uint32_t));
+    uint32_t *order = memory_zeroed((size_t)(table->count ? table->count : 1) * sizeof(uint32_t));
     if (order == NULL) {
         PyErr_NoMemory();
         return NULL;

@@ -3,10 +3,7 @@
 #ifndef MINCEMEAT_TEXT_H
 #define MINCEMEAT_TEXT_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
-#include <string.h>
+#include "memory.h"
 
 static inline uint64_t
 read_64(const char *bytes)

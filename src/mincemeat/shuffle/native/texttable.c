@@ -12,6 +12,7 @@
 
    Text is UTF-8, with lone surrogates as "surrogatepass" writes them, so the order of the bytes is that of Python's str.
 
+   memory.h    blocks that go back to the system
    text.h      bytes: hash, CRC-32, UTF-8
    table.h     the table, and how it grows
    lists.h     values of a key that are kept, and not folded
@@ -27,7 +28,7 @@
 #include "payload.h"
 
 /* Python code and this file change together; a module that was built from another source is not used. */
-#define SOURCE_VERSION 3
+#define SOURCE_VERSION 4
 
 /* The digits of a number, which end at `end`; where they begin. */
 static char *
@@ -136,6 +137,44 @@ table_columns(Table *table, PyObject *args)
     return Py_BuildValue("NN", keys, values);
 }
 
+PyDoc_STRVAR(pop_doc, "pop(index, most) -> list\n\n"
+                      "The first values of a record's list, which has them no longer. Empty: it had none left.");
+
+static PyObject *
+table_pop(Table *table, PyObject *args)
+{
+    Py_ssize_t index, most;
+    if (!PyArg_ParseTuple(args, "nn", &index, &most) || need_order(table) < 0) {
+        return NULL;
+    }
+    if (table->fold != FOLD_LIST || index < 0 || index >= table->count || most <= 0) {
+        PyErr_SetString(PyExc_ValueError, "no list to take values from");
+        return NULL;
+    }
+    uint32_t wanted = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+    return pop_from_list(table, record_at(table, table->order[index]), wanted);
+}
+
+PyDoc_STRVAR(long_doc, "long_lists(bytes_min) -> list\n\nThe keys whose lists are so large as objects.");
+
+static PyObject *
+table_long_lists(Table *table, PyObject *argument)
+{
+    size_t least = PyLong_AsSize_t(argument);
+    PyObject *found = PyErr_Occurred() || need_order(table) < 0 ? NULL : PyList_New(0);
+    for (Py_ssize_t n = 0; found != NULL && table->fold == FOLD_LIST && n < table->count; n++) {
+        const Record *record = record_at(table, table->order[n]);
+        if (LISTED_BYTES * (size_t)list_length(record) >= least) {
+            PyObject *key = str_of(record->text, record->length);
+            if (key == NULL || PyList_Append(found, key) < 0) {
+                Py_CLEAR(found);
+            }
+            Py_XDECREF(key);
+        }
+    }
+    return found;
+}
+
 PyDoc_STRVAR(fitting_doc, "fitting(start, bytes_max) -> int\n\n"
                           "Where a stretch from `start` on ends that holds about so many bytes as objects, and at least one\n"
                           "record.");
@@ -151,7 +190,7 @@ table_fitting(Table *table, PyObject *args)
     Py_ssize_t stop = start;
     while (stop >= 0 && stop < table->count && (stop == start || bytes < (size_t)bytes_max)) {
         const Record *record = record_at(table, table->order[stop++]);
-        bytes += 64 + record->length + (table->fold == FOLD_LIST ? 40 * (size_t)list_length(record) : 0);
+        bytes += 64 + record->length + (table->fold == FOLD_LIST ? LISTED_BYTES * (size_t)list_length(record) : 0);
     }
     return PyLong_FromSsize_t(stop);
 }
@@ -219,11 +258,11 @@ static void
 table_dealloc(Table *table)
 {
     PyTypeObject *type = Py_TYPE(table);
-    PyMem_RawFree(table->arena);
-    PyMem_RawFree(table->slots);
-    PyMem_RawFree(table->order);
-    PyMem_RawFree(table->values);
-    PyMem_RawFree(table->nodes);
+    memory_free(table->arena);
+    memory_free(table->slots);
+    memory_free(table->order);
+    memory_free(table->values);
+    memory_free(table->nodes);
     Py_XDECREF(table->last_value); /* a str or an int, which is in no cycle */
     type->tp_free((PyObject *)table);
     Py_DECREF(type);
@@ -272,6 +311,8 @@ static PyMethodDef table_methods[] = {
     {"pack", (PyCFunction)table_pack, METH_VARARGS, pack_doc},
     {"lines", (PyCFunction)table_lines, METH_VARARGS, lines_doc},
     {"columns", (PyCFunction)table_columns, METH_VARARGS, columns_doc},
+    {"pop", (PyCFunction)table_pop, METH_VARARGS, pop_doc},
+    {"long_lists", (PyCFunction)table_long_lists, METH_O, long_doc},
     {"fitting", (PyCFunction)table_fitting, METH_VARARGS, fitting_doc},
     {"distinct", (PyCFunction)table_distinct, METH_VARARGS, distinct_doc},
     {"clear", (PyCFunction)table_clear, METH_NOARGS, clear_doc},
