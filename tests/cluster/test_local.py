@@ -95,15 +95,19 @@ def test_a_slot_was_forked_before_its_worker_knew_the_password() -> None:
         workers.start(2)
         try:
             nursery = workers._processes[0].pid
-            wait_until(lambda: len(members(nursery)) == 5, "a nursery, two workers and their slots")
-            slots = {pid for pid in members(nursery) if os.getpgid(pid) == pid != nursery}
-            assert len(slots) == 2
+            slots = wait_until(lambda: both_slots(nursery), "two slots, each with a session of its own")
             workers.introduce("127.0.0.1", port, secret)
             others = set(members(nursery)) - slots
             wait_until(lambda: sum(holds(pid, secret) for pid in others) == 2, "the workers to have read it")
             assert not any(holds(pid, text) for pid in slots for text in (secret, secret.hex().encode()))
         finally:
             workers.stop()
+
+
+def both_slots(nursery: int) -> set[int]:
+    """The slots, if both are there and have left the nursery's session."""
+    found = {pid for pid in members(nursery) if pid != nursery and os.getpgid(pid) == pid}
+    return found if len(found) == 2 else set()
 
 
 class PinnedServer:

@@ -179,3 +179,17 @@ def test_a_first_block_is_folded_like_any_other(fold: Fold) -> None:
                 groups.unfold()
         del apart[0]
         assert list(map(repr, whole.items())) == list(map(repr, apart.items()))
+
+
+@pytest.mark.parametrize("function", [sum, operator.add])
+def test_ints_behind_a_float_that_is_on_disk_are_added_one_by_one(function: Any, tmp_path: Path) -> None:
+    """Ints of a later bufferful were summed among themselves, although the key's first values were floats: the last
+    digits were others with another budget."""
+    store = JobStore(str(tmp_path / "blocks"))
+    later = [2**53 + 1] * 40
+    values: list[Any] = [0.5, *later]
+    spans = write(store, [[("k", [value]), *((f"filler {n}", [1]) for n in range(20))] for value in values])
+    functions = UserFunctions(reducefn=function)
+    expected = functools.reduce(operator.add, values) if function is operator.add else sum(values)
+    for budget in (600, 3000, 2**20):
+        assert reduced(functions, spans, store, budget)["k"] == shown(expected)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Span, Value
+from mincemeat.reducers import Fold
 from mincemeat.shuffle.block import (
     BLOCK_HEADER,
     CODEC_LISTS,
@@ -60,7 +61,6 @@ from mincemeat.shuffle.ungrouped import ListEach, Ungrouped
 from mincemeat.shuffle.values import Values
 
 if TYPE_CHECKING:
-    from mincemeat.reducers import Fold
     from mincemeat.shuffle.value_order import SortBy
 
 Held: TypeAlias = defaultdict[int, Groups | TextTable]
@@ -308,9 +308,17 @@ class _Grouper:
         with self._files.writing() as (path, writer):
             regrouping = Regrouping(path, writer, rule, self._memory_bytes, self._loads)
             self._deal_out(held, regrouping)
-            while reading.is_more:
-                self._fill(held, reading)
-                self._deal_out(held, regrouping)
+            fold = self._fold
+            if fold in (Fold.SUM, Fold.ADD):
+                # What is summed from the first value on is what the user's function makes of ints. Behind values that
+                # are on disk by now, perhaps floats, the sum of some ints may be another number than these one by one.
+                self._fold = None
+            try:
+                while reading.is_more:
+                    self._fill(held, reading)
+                    self._deal_out(held, regrouping)
+            finally:
+                self._fold = fold
         return regrouping
 
     def _deal_out(self, held: Held, regrouping: Regrouping) -> None:
