@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mincemeat import limits
 from mincemeat.errors import InvalidJob
 from mincemeat.limits import DEFAULT_PORT
-from mincemeat.memory import memory_bytes
+from mincemeat.memory import memory_bytes as slot_memory_bytes
 from mincemeat.model import (
     Job,
     MapFunction,
@@ -139,6 +139,7 @@ def run_job(
     The sink is aborted when the job fails, so that nothing half-written is left.
     """
     with sink:  # aborted by whatever is raised
+        memory_bytes = slot_memory_bytes(memory, engine.local_slots)
         job = Job(
             job_id=os.urandom(6).hex(),  # not secrets: it takes 20 ms to import
             functions=_checked_functions(functions)._replace(output=sink.form),
@@ -147,7 +148,10 @@ def run_job(
                 "max_attempts", limits.MAX_ATTEMPTS if max_attempts is None else max_attempts, 1, 1000
             ),
             task_timeout_seconds=_checked_timeout(task_timeout),
-            memory_bytes=memory_bytes(memory, engine.local_slots),
+            memory_bytes=memory_bytes,
+            reduce_task_bytes=min(
+                limits.REDUCE_TASK_BYTES, max(1, int(memory_bytes * limits.REDUCE_TASK_MEMORY_SHARE))
+            ),
         )
         try:
             sink.prepare(job)

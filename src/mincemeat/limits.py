@@ -48,6 +48,9 @@ MEMORY_ASKED_BYTES_MAX: Final = 64 * 2**40
 # and 300 milliseconds of reducing, so that a tiny job has one reduce task, a large one has slots that end together, and
 # fetching and sending, which takes some 20 milliseconds over loopback, is not most of it.
 REDUCE_TASK_BYTES: Final = 8 * 2**20
+# ... and no more than this share of a slot's memory, as several partitions are several tables or dicts at once, each of
+# which is some four times as large as its blocks ...
+REDUCE_TASK_MEMORY_SHARE: Final = 1 / 16
 # ... but shrink to as little as this part of it where slots would stand idle: still longer than a round trip.
 REDUCE_TASK_SHRINK_MAX: Final = 8
 
