@@ -199,7 +199,11 @@ def top(n: int) -> Reducer:
 
         return nlargest(n, values)
 
-    return Reducer("top", largest, lambda lists: largest(chain.from_iterable(lists)), finish=list, arguments=(n,))
+    def merged(lists: Iterable[list[Any]]) -> list[Any]:
+        # A list, because of an iterator nlargest takes the first n without comparing them where they are equal (None).
+        return largest([*chain.from_iterable(lists)])
+
+    return Reducer("top", largest, merged, finish=list, arguments=(n,))
 
 
 __all__ = ["Reducer", "collect", "count", "first", "fsum", "last", "max", "mean", "min", "sum", "top", "unique"]

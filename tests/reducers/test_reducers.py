@@ -62,3 +62,11 @@ def test_top_of_none_is_refused() -> None:
 def test_repr_is_what_the_user_wrote() -> None:
     assert repr(reducers.top(3)) == "mincemeat.reducers.top(3)"
     assert repr(reducers.sum) == "mincemeat.reducers.sum"
+
+
+def test_top_of_what_has_no_order_is_refused_however_it_was_cut() -> None:
+    """Two Nones from two spills were given as the two largest; from one they raise."""
+    top = reducers.top(2)
+    for partials in ([[None, None]], [[None], [None]], [[None], [None], [None]]):
+        with pytest.raises(TypeError):
+            top.result("k", [top.partial("k", values) for values in partials])
