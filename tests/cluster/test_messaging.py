@@ -9,6 +9,7 @@ import pytest
 
 from mincemeat import limits
 from mincemeat.cluster.connection import Connection, PinnedListener, Refusal, dial_pinned, format_address
+from mincemeat.cluster.stream import TlsStream
 from mincemeat.errors import AuthenticationError, ConnectionFailed, LocalProtocolError, RemoteProtocolError
 from mincemeat.wire.messages import Answer, Chunk, End, Get, Heartbeat, Message
 from mincemeat.wire.tickets import is_ticket_valid, ticket, ticket_key
@@ -235,6 +236,7 @@ def test_a_peer_that_does_not_read_cannot_keep_a_closed_connection(monkeypatch: 
         connection = await dial_pinned(HOST, port, listener.fingerprint)
         pieces = (bytes(limits.CHUNK_BYTES) for _ in range(1000))
         sending = asyncio.get_running_loop().create_task(connection.send_body(pieces))
+        assert isinstance(connection._stream, TlsStream)
         while not connection._stream._plain.get_write_buffer_size():
             await asyncio.sleep(0.005)
         connection.close()

@@ -11,7 +11,7 @@ import pytest
 
 import mincemeat
 from mincemeat import limits
-from mincemeat.cluster import fetching, local, worker
+from mincemeat.cluster import fetching, local, outside, worker
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.errors import AuthenticationError, ConnectionFailed, InvalidJob, JobFailed, ServerBusy
 from tests.kit import jobs
@@ -127,7 +127,7 @@ def test_workers_that_relay_for_one_another_do_not_wait_in_a_circle(monkeypatch:
             problems.append(error)
             raise
 
-    monkeypatch.setattr(fetching, "dial_pinned", unreachable)
+    monkeypatch.setattr(outside, "dial_pinned", unreachable)
     monkeypatch.setattr(fetching.Fetcher, "fetch", watched)
     data = {number: number for number in range(300)}
     with ServedJob(data, jobs.remainder, jobs.values_as_given, split=10, reduce_task_bytes=1) as job:
@@ -173,7 +173,7 @@ def test_a_refused_password_is_not_tried_again_and_a_broken_off_proof_is(
 
     monkeypatch.setattr(limits, "RETRY_SECONDS_MAX", 0.001)
     monkeypatch.setattr(limits, "RETRY_SECONDS_MIN", 0.001)
-    monkeypatch.setattr(worker, "dial", refuse)
+    monkeypatch.setattr(outside, "dial", refuse)
     with pytest.raises(AuthenticationError):
         worker.serve(LOOPBACK, 1, b"pw", forever=True)
     assert dialled == [1] * times
@@ -186,6 +186,6 @@ def test_a_server_that_is_always_busy_is_given_up(monkeypatch: pytest.MonkeyPatc
     async def busy(*_: object, **__: object) -> None:
         raise ServerBusy("the server closed the connection before the password was tried: it is busy")
 
-    monkeypatch.setattr(worker, "dial", busy)
+    monkeypatch.setattr(outside, "dial", busy)
     with pytest.raises(ServerBusy):
         worker.serve(LOOPBACK, 1, b"pw", wait_seconds=0)

@@ -13,7 +13,7 @@ import pytest
 
 import mincemeat
 from mincemeat import ConnectionFailed, limits
-from mincemeat.cluster import fetching
+from mincemeat.cluster import fetching, outside
 from mincemeat.cluster.blocks import encode_attempts
 from mincemeat.cluster.connection import Connection, dial_pinned
 from mincemeat.model import AttemptId
@@ -152,7 +152,7 @@ def test_blocks_are_relayed_exactly_when_workers_cannot_reach_each_other(
             raise ConnectionFailed(f"cannot connect to {host}:{port}: a firewall of this test")
         return await dial_pinned(host, port, fingerprint, timeout=timeout)
 
-    monkeypatch.setattr(fetching, "dial_pinned", dial)
+    monkeypatch.setattr(outside, "dial_pinned", dial)
     # One reduce task for each partition with keys in it, so that both workers fetch.
     job = ServedJob(gates.records(tmp_path, 10), gates.held, gates.as_given, reduce_task_bytes=1)
     with job:

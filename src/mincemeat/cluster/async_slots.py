@@ -6,6 +6,8 @@ Decides: when a slot process is started and when it is used again. Does not know
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
 from mincemeat import limits
 from mincemeat.slot_channel import Decoder, Header, encode
@@ -14,6 +16,16 @@ from mincemeat.slots import SlotProcess
 
 class SlotDied(Exception):
     """The slot process ended under its attempt; the text says how."""
+
+
+class Slot(Protocol):
+    """What is used of a slot: ``AsyncSlot``."""
+
+    prepared: str
+
+    async def send(self, header: Header, body: bytes = b"") -> None: ...
+    async def exchange(self, header: Header, body: bytes = b"") -> tuple[Header, bytes]: ...
+    def kill(self) -> None: ...
 
 
 class AsyncSlot:
@@ -54,32 +66,35 @@ class AsyncSlot:
 class SlotPool:
     """At most ``size`` slots, started when first needed, but for ``first``, which has been started already."""
 
-    def __init__(self, size: int, first: SlotProcess | None = None) -> None:
+    def __init__(
+        self, size: int, first: SlotProcess | None = None, *, start_slot: Callable[[], Slot] = AsyncSlot
+    ) -> None:
+        self._start_slot = start_slot
         self._free = asyncio.Semaphore(size)
-        self._idle = [] if first is None else [AsyncSlot(first)]
-        self._all = set(self._idle)
+        self._idle: list[Slot] = [] if first is None else [AsyncSlot(first)]
+        self._all = dict.fromkeys(self._idle)
 
-    async def take(self) -> AsyncSlot:
+    async def take(self) -> Slot:
         """An idle slot, or a new one; waits while all are taken. Give it back or discard it."""
         await self._free.acquire()
         if self._idle:
             return self._idle.pop()
         try:
-            slot = AsyncSlot()
+            slot = self._start_slot()
         except BaseException:
             self._free.release()
             raise
-        self._all.add(slot)
+        self._all[slot] = None
         return slot
 
-    def give_back(self, slot: AsyncSlot) -> None:
+    def give_back(self, slot: Slot) -> None:
         self._idle.append(slot)
         self._free.release()
 
-    def discard(self, slot: AsyncSlot) -> None:
+    def discard(self, slot: Slot) -> None:
         """End a slot that was taken, whatever it is doing; its place is free for a new one."""
         slot.kill()
-        self._all.discard(slot)
+        self._all.pop(slot, None)
         self._free.release()
 
     def close(self) -> None:

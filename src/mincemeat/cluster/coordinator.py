@@ -17,14 +17,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from mincemeat import limits
-from mincemeat.cluster.connection import Connection, Listener
+from mincemeat.cluster.connection import Connection
+from mincemeat.cluster.outside import OUTSIDE, Door, Outside
 from mincemeat.cluster.roster import Roster, WorkerRecord
 from mincemeat.cluster.supply import Supply
 from mincemeat.errors import ConnectionFailed, ProtocolError, RemoteProtocolError
@@ -68,27 +68,30 @@ class JobEnded:
 class Coordinator:
     """One job's coordinator. Construct it anywhere; everything else happens in its event loop, ``post`` excepted."""
 
-    def __init__(self, job: Job, code: bytes, secret: bytes, scratch: Path, caller: Caller) -> None:
+    def __init__(
+        self, job: Job, code: bytes, secret: bytes, scratch: Path, caller: Caller, *, outside: Outside = OUTSIDE
+    ) -> None:
         self._job = job
         self._code = code
         self._secret = secret
         self._caller = caller
+        self._outside = outside
         self._machine = Machine(
             partitions=job.partitions,
             max_attempts=job.max_attempts,
             reduce_task_bytes=job.reduce_task_bytes,
             lease_seconds=limits.LEASE_SECONDS,  # the one that workers are told
         )
-        self._roster = Roster()
+        self._roster = Roster(outside.random_bytes)
         self._supply = Supply(
             job.job_id, code, scratch, machine=self._machine, roster=self._roster, reader=caller, handle=self.handle
         )
         self._ended = False
         self._stop_asked = False
         self._stopped = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listener: Listener | None = None
+        self._listener: Door | None = None
 
     # -- from the calling thread -------------------------------------------------------------------------
 
@@ -115,7 +118,7 @@ class Coordinator:
     async def start(self, host: str, port: int) -> int:
         """Listen; the port. Raises: PortInUse."""
         self._loop = asyncio.get_running_loop()
-        self._listener = Listener(
+        self._listener = self._outside.listener(
             self._secret, self._roster.resume_key, self._on_connection, on_unexpected=self.crashed
         )
         return await self._listener.start(host, port)
@@ -163,7 +166,7 @@ class Coordinator:
         """Feed the machine and carry out what it says; nothing of that feeds it at once."""
         if self._stopped.is_set():
             return
-        for instruction in self._machine.handle(event, time.monotonic()):
+        for instruction in self._machine.handle(event, asyncio.get_running_loop().time()):
             self._carry_out(instruction)
 
     def splits_produced(self, splits: range, payloads: list[bytes]) -> None:
@@ -315,8 +318,8 @@ class Coordinator:
 
     def _spawn_writer(self, record: WorkerRecord) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._write(record))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     async def _write(self, record: WorkerRecord) -> None:

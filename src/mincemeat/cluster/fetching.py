@@ -24,7 +24,8 @@ from mincemeat.cluster.blocks import (
     send_stretch,
     timely,
 )
-from mincemeat.cluster.connection import Connection, PinnedListener, dial, dial_pinned
+from mincemeat.cluster.connection import Connection
+from mincemeat.cluster.outside import OUTSIDE, Outside
 from mincemeat.errors import BlockCorrupt, ConnectionFailed, MincemeatError, RemoteProtocolError, SpillSpaceExhausted
 from mincemeat.model import AttemptId, Span
 from mincemeat.shuffle.store import JobStore
@@ -55,8 +56,8 @@ class Unreachable(MincemeatError):
 class HolderServer:
     """Serves this worker's blocks to whoever brings a ticket of the coordinator's; to nobody before ``admit``."""
 
-    def __init__(self) -> None:
-        self._listener = PinnedListener(self._on_connection)
+    def __init__(self, *, outside: Outside = OUTSIDE) -> None:
+        self._listener = outside.pinned_listener(self._on_connection)
         self._key = b""
         self._job = ""
         self._store: JobStore | None = None
@@ -106,8 +107,9 @@ async def answer_with_blocks(connection: Connection, store: JobStore, body: byte
 class Channels:
     """Data connections to the coordinator: opened when needed, at most a few, used again."""
 
-    def __init__(self, server: tuple[str, int], control: Connection) -> None:
+    def __init__(self, server: tuple[str, int], control: Connection, *, outside: Outside = OUTSIDE) -> None:
         self._server = server
+        self._outside = outside
         self._control = control
         self._idle: list[Connection] = []
         self._places = asyncio.Semaphore(limits.DATA_CONNECTIONS_PER_PEER)
@@ -141,7 +143,7 @@ class Channels:
 
     async def _open(self) -> Connection:
         session = self._control.session
-        return await dial(
+        return await self._outside.dial(
             *self._server,
             role=Role.CHANNEL,
             secret=session.resume_key,
@@ -153,8 +155,9 @@ class Channels:
 class Fetcher:
     """Gets blocks of other workers, for any number of reduce attempts at a time."""
 
-    def __init__(self, worker: str, server_host: str, channels: Channels) -> None:
+    def __init__(self, worker: str, server_host: str, channels: Channels, *, outside: Outside = OUTSIDE) -> None:
         self.worker = worker
+        self._outside = outside
         self._server_host = server_host
         self._channels = channels
         self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
@@ -222,9 +225,7 @@ class Fetcher:
         host = holder.host
         if is_loopback(host) and not is_loopback(self._server_host):
             host = self._server_host  # the holder runs beside the server, which knows it by a name that only it can use
-        return await dial_pinned(
-            host, holder.port, bytes.fromhex(holder.fingerprint), timeout=limits.FETCH_CONNECT_SECONDS
-        )
+        return await self._outside.dial_pinned(host, holder.port, bytes.fromhex(holder.fingerprint))
 
     def close(self) -> None:
         for connections in self._idle.values():

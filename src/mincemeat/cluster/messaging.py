@@ -8,14 +8,32 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Protocol
 
 from mincemeat import limits
-from mincemeat.cluster.stream import TlsStream
 from mincemeat.errors import ConnectionFailed, LocalProtocolError, RemoteProtocolError
 from mincemeat.wire.codec import decode, encode
 from mincemeat.wire.frames import Frame, FrameDecoder
 from mincemeat.wire.handshake import Session
 from mincemeat.wire.messages import Chunk, End, Message
+
+
+class Stream(Protocol):
+    """What a connection needs of the bytes below it. See ``TlsStream``, which is the one there is."""
+
+    @property
+    def peer(self) -> tuple[str, int]: ...
+    @property
+    def local(self) -> tuple[str, int]: ...
+
+    last_received: float
+
+    def trust(self) -> None: ...
+    async def read(self) -> bytes: ...
+    async def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    async def wait_closed(self) -> None: ...
 
 
 class Connection:
@@ -26,7 +44,7 @@ class Connection:
     """
 
     def __init__(
-        self, stream: TlsStream, *, fingerprint: bytes, session: Session | None = None, early: bytes = b""
+        self, stream: Stream, *, fingerprint: bytes, session: Session | None = None, early: bytes = b""
     ) -> None:
         stream.trust()
         self._stream = stream

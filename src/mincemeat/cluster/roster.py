@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mincemeat import limits
@@ -32,7 +32,7 @@ class WorkerRecord:
     outbox: asyncio.Queue[messages.Message | None] = field(
         default_factory=lambda: asyncio.Queue(limits.OUTBOX_MESSAGES_MAX)
     )
-    channels: set[Connection] = field(default_factory=set)
+    channels: dict[Connection, None] = field(default_factory=dict)
     relays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(limits.DATA_CONNECTIONS_PER_PEER))
 
     def send(self, message: messages.Message | None) -> None:
@@ -51,11 +51,11 @@ class WorkerRecord:
 class Roster:
     """The workers that are connected now."""
 
-    def __init__(self) -> None:
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._records: dict[str, WorkerRecord] = {}
         self._by_resume_id: dict[bytes, WorkerRecord] = {}
         self._times_joined: dict[str, int] = {}
-        self._root = secrets.token_bytes(32)
+        self._root = random_bytes(32)
 
     def add(self, connection: Connection, hello: messages.Hello) -> WorkerRecord:
         address = f"{connection.peer[0]}:{connection.peer[1]}"

@@ -15,13 +15,12 @@ import platform
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from mincemeat import limits
-from mincemeat.cluster.async_slots import AsyncSlot, SlotDied, SlotPool
+from mincemeat.cluster.async_slots import Slot, SlotDied, SlotPool
 from mincemeat.cluster.blocks import read_span, receive_answer
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.fetching import (
@@ -33,6 +32,7 @@ from mincemeat.cluster.fetching import (
     answer_with_blocks,
     is_loopback,
 )
+from mincemeat.cluster.outside import OUTSIDE, Outside
 from mincemeat.errors import (
     BlockCorrupt,
     ConnectionFailed,
@@ -67,6 +67,8 @@ class WorkerSession:
         slots: int,
         incarnation: str,
         first: SlotProcess | None = None,
+        *,
+        outside: Outside = OUTSIDE,
     ) -> None:
         self._connection = connection
         self._server = server
@@ -74,20 +76,21 @@ class WorkerSession:
         self._slots = slots
         self._incarnation = incarnation
         self._store = JobStore(scratch / "blocks")
-        self._holder = HolderServer()
-        self._channels = Channels(server, connection)
+        self._holder = HolderServer(outside=outside)
+        self._channels = Channels(server, connection, outside=outside)
         # Not the same: blocks that go out for others would wait behind blocks that come in, and those for these.
-        self._uploads = Channels(server, connection)
-        self._pool = SlotPool(slots, first)
+        self._uploads = Channels(server, connection, outside=outside)
+        self._pool = SlotPool(slots, first, start_slot=outside.start_slot)
         # Then the other workers are most likely here, too, and deflating blocks for them costs more than it saves.
         self._is_near = is_loopback(connection.peer[0])
+        self._outside = outside
         self._fetcher: Fetcher | None = None
         self._job: messages.JobStart | None = None
         self._code = b""
         self._has_code = asyncio.Event()
         self._disk_failure: OSError | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._ticket_key = b""
 
     async def run(self) -> None:
@@ -98,7 +101,7 @@ class WorkerSession:
         """
         try:
             welcome = await self._join()
-            self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels)
+            self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels, outside=self._outside)
             self._spawn(self._beat, welcome)
             while True:
                 message = await self._connection.receive()
@@ -155,7 +158,8 @@ class WorkerSession:
 
     async def _beat(self, welcome: messages.Welcome) -> None:
         """Show signs of life, and watch for the server's: it answers each heartbeat."""
-        while time.monotonic() - self._connection.last_received <= welcome.lease_seconds:
+        loop = asyncio.get_running_loop()
+        while loop.time() - self._connection.last_received <= welcome.lease_seconds:
             try:
                 async with asyncio.timeout(welcome.heartbeat_seconds):
                     await self._connection.send(messages.Heartbeat())
@@ -332,7 +336,7 @@ class WorkerSession:
         self._pool.give_back(slot)
         return answer
 
-    async def _prepare(self, slot: AsyncSlot, job: messages.JobStart) -> None:
+    async def _prepare(self, slot: Slot, job: messages.JobStart) -> None:
         await slot.send(
             {
                 "do": "job",
@@ -400,8 +404,8 @@ class WorkerSession:
 
     def _spawn(self, work: Callable[[Any], Awaitable[None]], argument: object) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._watch(work, argument))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     async def _watch(self, work: Callable[[Any], Awaitable[None]], argument: object) -> None:

@@ -83,7 +83,7 @@ class Supply:
         """
         if len(record.channels) >= limits.CHANNELS_PER_WORKER_MAX:
             raise RemoteProtocolError(f"worker {record.worker} has {len(record.channels)} data connections already")
-        record.channels.add(connection)
+        record.channels[connection] = None
         try:
             while True:
                 message = await connection.receive()
@@ -99,7 +99,7 @@ class Supply:
                     case _:
                         raise RemoteProtocolError(f"a data connection carried {type(message).__name__}")
         finally:
-            record.channels.discard(connection)
+            record.channels.pop(connection, None)
 
     # -- what a worker gets ------------------------------------------------------------------------------
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mincemeat import limits
-from mincemeat.cluster.connection import Connection, dial
+from mincemeat.cluster.connection import Connection
+from mincemeat.cluster.outside import OUTSIDE, Outside
 from mincemeat.cluster.session import WorkerSession
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
-from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.slots import SlotProcess
 from mincemeat.wire.handshake import Role, normalise_password
 
@@ -80,6 +78,8 @@ class _Worker:
         forever: bool,
         tell: Callable[[str], None],
         first: SlotProcess | None = None,
+        *,
+        outside: Outside = OUTSIDE,
     ) -> None:
         self._host, self._port, self._secret = host, port, secret
         self._slots = slots
@@ -89,6 +89,7 @@ class _Worker:
         self._incarnation = f"{socket.gethostname()}:{os.getpid()}"
         self._is_stopped = False
         self._first = first
+        self._outside = outside
         self._serving: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
 
     def stop(self) -> None:
@@ -106,11 +107,19 @@ class _Worker:
         assert task is not None
         self._serving = asyncio.get_running_loop(), task
         while not self._is_stopped:
-            with ScratchDirectory() as scratch:
+            with self._outside.scratch() as scratch:
                 connection = await self._join()
-                sweep_soon()
+                self._outside.sweep_soon()
                 server = (self._host, self._port)
-                session = WorkerSession(connection, server, Path(scratch), self._slots, self._incarnation, self._first)
+                session = WorkerSession(
+                    connection,
+                    server,
+                    Path(scratch),
+                    self._slots,
+                    self._incarnation,
+                    self._first,
+                    outside=self._outside,
+                )
                 self._first = None  # a session ends its slots
                 try:
                     await session.run()
@@ -124,13 +133,14 @@ class _Worker:
 
     async def _join(self) -> Connection:
         """Dial until the password is proven. Waits and tries again when the server is not there or busy."""
-        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         pause = limits.RETRY_SECONDS_MIN
         refusals = 0
         told = False
         while True:
             try:
-                return await dial(self._host, self._port, role=Role.WORKER, secret=self._secret)
+                return await self._outside.dial(self._host, self._port, role=Role.WORKER, secret=self._secret)
             except AuthenticationError as error:
                 refusals += 1
                 # To try a refused password again would only spend the guesses of everybody at this address.
@@ -138,12 +148,12 @@ class _Worker:
                     raise
             except (ConnectionFailed, ServerBusy) as error:
                 least = limits.BUSY_SECONDS if isinstance(error, ServerBusy) else 0.0
-                if time.monotonic() - started >= max(self._wait_seconds, least):
+                if loop.time() - started >= max(self._wait_seconds, least):
                     raise
                 if not told:
                     self._tell(f"{error}; trying again {self._patience()}")
                     told = True
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            await asyncio.sleep(self._outside.spread(pause))
             pause = min(pause * 2, limits.RETRY_SECONDS_MAX)
 
     def _patience(self) -> str:

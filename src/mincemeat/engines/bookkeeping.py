@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mincemeat import limits
@@ -64,20 +65,23 @@ class Ledger:
     ``pull`` runs the user's datasource and therefore belongs to the calling thread.
     """
 
-    def __init__(self, job: Job, source: Source, fixed_split: int | None) -> None:
+    def __init__(
+        self, job: Job, source: Source, fixed_split: int | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.job = job
+        self._clock = clock
         self._source = source
         self._cutter = SplitCutter(fixed_split)
         self._split_bytes: dict[int, int] = {}
         self._bytes_cut = 0
-        self._started = time.monotonic()
+        self._started = clock()
         self._records = self._pairs = self._input_bytes = 0
 
     def pull(self, slots: int) -> range | None:
         """Cut the next splits, for one attempt on one of ``slots`` slots; None at the end of the input."""
         total = self._source.input_bytes_total
         records = self._cutter.begin(None if total is None else total - self._bytes_cut, slots)
-        deadline = time.monotonic() + limits.CUTTING_SECONDS
+        deadline = self._clock() + limits.CUTTING_SECONDS
         first: int | None = None
         count = size = 0
         while (info := self._source.next_split(records)) is not None:
@@ -85,7 +89,7 @@ class Ledger:
             count += 1
             self._split_bytes[info.index] = info.bytes or 0
             size += info.bytes or 0
-            if not self._cutter.wants_another(count, size, info) or time.monotonic() >= deadline:
+            if not self._cutter.wants_another(count, size, info) or self._clock() >= deadline:
                 break
         self._bytes_cut += size
         return None if first is None else range(first, first + count)
@@ -106,7 +110,7 @@ class Ledger:
     def snapshot(self, counts: Counts) -> Snapshot:
         return Snapshot(
             job_id=self.job.job_id,
-            seconds=time.monotonic() - self._started,
+            seconds=self._clock() - self._started,
             workers=counts.workers,
             slots=counts.slots,
             running=counts.running,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from mincemeat import usercode
 from mincemeat.cluster.coordinator import Coordinator, JobEnded
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mincemeat.cluster.local import LocalWorkers
     from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source
+
+Request: TypeAlias = Callable[[Coordinator], None]
 
 # How long a person should wonder before being told that nobody has joined.
 _NOTICE_SECONDS = 2.0
@@ -137,17 +139,34 @@ class _CoordinatorThread:
         await self.coordinator.serve_until_stopped()
 
 
+class Requests(Protocol):
+    """What the coordinator asked for and the caller has not seen to yet: a ``queue.SimpleQueue``."""
+
+    def put(self, request: Request, /) -> None: ...
+    def get(self, *, timeout: float) -> Request: ...
+
+
 class _Caller:
     """The calling thread's side: it carries out, one after the other, what the coordinator asks of it.
 
     The coordinator's thread only ever puts things into the queue.
     """
 
-    def __init__(self, job: Job, source: Source, sink: Sink, split: int | None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        source: Source,
+        sink: Sink,
+        split: int | None,
+        *,
+        requests: Requests | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._source = source
-        self._ledger = Ledger(job, source, split)
+        self._ledger = Ledger(job, source, split, clock=clock)
         self._drain = ResultDrain(sink)
-        self._requests: queue.SimpleQueue[Callable[[Coordinator], None]] = queue.SimpleQueue()
+        self._requests: Requests = queue.SimpleQueue() if requests is None else requests
+        self._clock = clock
         self._ended: JobEnded | None = None
 
     # -- called in the coordinator's thread --------------------------------------------------------------
@@ -178,26 +197,41 @@ class _Caller:
 
     def until_done(self, coordinator: Coordinator, observe: Observer | None, attendance: Attendance) -> None:
         """Serve the coordinator until the job has ended. Raises what the job failed with."""
-        self._pull(coordinator)  # an empty datasource needs no worker to be found empty
-        observe_at = time.monotonic()
-        while self._ended is None:
+        self.begin(coordinator)
+        observe_at = self._clock()
+        while not self.has_ended:
             try:
-                self._requests.get(timeout=OBSERVE_SECONDS)(coordinator)
+                self.serve(coordinator, timeout=OBSERVE_SECONDS)
             except queue.Empty:
                 pass
-            now = time.monotonic()
+            now = self._clock()
             attendance.check(coordinator.counts().workers)
             if observe is not None and now >= observe_at:
                 observe(self._ledger.snapshot(coordinator.counts()))
                 observe_at = now + OBSERVE_SECONDS
-        if self._ended.error is not None:
-            raise self._ended.error
-        if self._ended.failure is not None:
-            raise job_error(
-                self._ended.failure, self._ended.task, self._ended.attempt, self._ended.attempts, coordinator.counts()
-            )
+        self.check_end(coordinator)
         if observe is not None:
             observe(self._ledger.snapshot(coordinator.counts()))
+
+    def begin(self, coordinator: Coordinator) -> None:
+        self._pull(coordinator)  # an empty datasource needs no worker to be found empty
+
+    def serve(self, coordinator: Coordinator, *, timeout: float) -> None:
+        """See to one request. Raises: queue.Empty if there is none for so long, and what the user's objects raise."""
+        self._requests.get(timeout=timeout)(coordinator)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended is not None
+
+    def check_end(self, coordinator: Coordinator) -> None:
+        """Raises what the job failed with, if it did."""
+        ended = self._ended
+        assert ended is not None, "the job goes on"
+        if ended.error is not None:
+            raise ended.error
+        if ended.failure is not None:
+            raise job_error(ended.failure, ended.task, ended.attempt, ended.attempts, coordinator.counts())
 
     def _pull(self, coordinator: Coordinator) -> None:
         splits = self._ledger.pull(coordinator.counts().slots)
