@@ -192,8 +192,11 @@ LEASE_SECONDS: Final = 10.0
 BACKUP_AFTER_COMMITTED_SHARE: Final = 0.75
 BACKUP_WHEN_SLOWER_THAN_MEDIAN: Final = 3.0
 BACKUP_SHARE_MAX: Final = 0.10
-# Jobs below this many tasks may be cloned on idle slots outright.
+# Phases below this many tasks may be repeated on idle slots outright.
 SMALL_JOB_TASKS: Final = 10
+# No second attempt before the first has run so long: the loser's process is killed, and another interpreter with the
+# user's imports costs tenths of a second. A job that ends within a second has nobody to wait for.
+BACKUP_SECONDS_LEAST: Final = 1.0
 # The median of this many latest attempts is what a straggler is compared with: steady enough, and quick to sort.
 BACKUP_DURATIONS_KEPT: Final = 101
 # Attempts lost through nobody's fault are no failures, but a task that was lost more often than this is likely what

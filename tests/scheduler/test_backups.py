@@ -114,6 +114,29 @@ def test_straggling_reduce_attempt_gets_a_backup_with_the_same_partitions() -> N
     assert stage.state is JobState.DONE
 
 
+def test_a_map_task_that_is_attempted_again_in_the_reduce_phase_gets_a_backup() -> None:
+    """Every reduce task waits for it, and only attempts of reduce tasks were looked at."""
+    stage = Stage(backups=True)
+    stage.reduce_phase(workers=("a", "b", "c"))
+    [(reducer, _)] = stage.running()
+    [holder, *_] = {worker for _, _, worker in stage.machine.map_outputs()} - {reducer}
+    stage.leave(holder)
+    [(mapper, name)] = [pair for pair in stage.running() if pair[1].startswith("m")]
+    stage.join("d")
+    [(second, backup)] = starts(stage.send(Tick(), at=stage.now + 100.0))
+    assert (second, backup) == ("d", f"{name[:-1]}{int(name[-1]) + 1}")
+    assert mapper != second
+
+
+def test_no_backup_within_the_first_second() -> None:
+    stage = Stage(backups=True)
+    stage.join("s", "a")
+    stage.split()
+    stage.exhaust()
+    assert starts(stage.send(Tick(), at=stage.now + 0.9 * limits.BACKUP_SECONDS_LEAST)) == []
+    assert starts(stage.send(Tick(), at=stage.now + 0.2 * limits.BACKUP_SECONDS_LEAST)) == [("a", "m-00000.1")]
+
+
 def test_ticks_are_due_while_a_backup_may_be() -> None:
     stage = late_phase()
     deadline = stage.machine.next_deadline()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,28 +142,42 @@ def attempts(*ages: float) -> list[tuple[AttemptId, float]]:
     return [(AttemptId(TaskId(Phase.MAP, index), 0), age) for index, age in enumerate(ages)]
 
 
-def chosen(
-    *ages: float, idle: int = 5, committed: int = 90, total: int = 100, backups: int = 0, median: float = 1.0
-) -> list[int]:
+def chosen(*ages: float, idle: int = 5, total: int = 100, backups: int = 0) -> list[int]:
+    running = len(ages) + backups
     found = policy.choose_backups(
-        attempts(*ages),
-        running_total=len(ages) + backups,
-        backups_running=backups,
-        idle_slots=idle,
-        committed=committed,
-        total=total,
-        recent_seconds=[median] * 5,
+        attempts(*ages), running_total=running, backups_running=backups, idle_slots=idle, total=total
     )
     return [attempt.task.index for attempt in found]
 
 
-def test_straggler_late_in_the_phase_gets_a_backup() -> None:
-    assert chosen(1.0, 3.5, 2.9) == [1]
+def straggles_after(*seconds: float, committed: int = 90, total: int = 100) -> float:
+    return policy.straggler_seconds(committed=committed, total=total, recent_seconds=seconds)
 
 
-def test_no_backup_before_three_quarters_are_committed() -> None:
-    assert chosen(100.0, committed=74) == []
-    assert chosen(100.0, committed=75) == [0]
+def test_straggler_has_run_three_times_the_median() -> None:
+    assert straggles_after(1.0, 50.0, 2.0, 0.5, 4.0) == 3 * 2.0
+
+
+def test_no_straggler_before_three_quarters_are_committed() -> None:
+    assert straggles_after(2.0, committed=74) == math.inf
+    assert straggles_after(2.0, committed=75) == 6.0
+
+
+def test_no_straggler_without_a_median() -> None:
+    assert straggles_after() == math.inf
+
+
+def test_no_straggler_within_the_time_that_its_slot_takes_to_start_again() -> None:
+    assert straggles_after(0.001) == limits.BACKUP_SECONDS_LEAST
+    assert straggles_after(committed=0, total=1) == limits.BACKUP_SECONDS_LEAST
+
+
+def test_small_phase_is_repeated_from_its_beginning() -> None:
+    assert straggles_after(committed=0, total=limits.SMALL_JOB_TASKS - 1) < math.inf
+
+
+def test_small_phase_is_not_repeated_before_its_attempts_take_longer_than_others_did() -> None:
+    assert straggles_after(60.0, committed=1, total=9) == 60.0
 
 
 def test_no_backup_without_an_idle_slot() -> None:
@@ -174,17 +190,11 @@ def test_backups_are_at_most_a_tenth_of_what_runs_and_the_oldest_go_first() -> N
 
 def test_backups_that_run_are_counted() -> None:
     assert chosen(5.0, backups=1) == []
+    assert chosen(5.0, backups=3) == []
 
 
-def test_no_backup_without_a_median() -> None:
-    nothing = policy.choose_backups(
-        attempts(9.0), running_total=1, backups_running=0, idle_slots=1, committed=90, total=100, recent_seconds=[]
-    )
-    assert nothing == []
-
-
-def test_small_phase_is_repeated_on_idle_slots() -> None:
-    assert chosen(0.5, 0.7, 0.6, committed=0, total=9, idle=2) == [1, 2]
+def test_small_phase_is_repeated_on_all_idle_slots() -> None:
+    assert chosen(0.5, 0.7, 0.6, total=9, idle=2) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -456,8 +456,9 @@ class Machine:
 
     def _start_backups(self) -> None:
         ledger = self.ledger
-        phase = ledger.map if ledger.job is JobState.MAP else ledger.reduce
-        if ledger.free and ledger.input_exhausted and (phase is ledger.map or ledger.map.is_committed):
+        if ledger.free and ledger.input_exhausted:
+            # What is mapped again because its output was lost is what every reduce task waits for.
+            phase = ledger.reduce if ledger.map.is_committed else ledger.map
             for first, worker in choose_backups(ledger, phase, self._now):
                 self._start_attempt(first.task, first.others, worker)
 

@@ -5,6 +5,8 @@ Decides: by reading a ledger, without changing it. Knows nothing of events and i
 
 from __future__ import annotations
 
+import math
+
 from mincemeat.model import AttemptId
 from mincemeat.scheduler import policy
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
@@ -26,30 +28,38 @@ def choose_worker(ledger: Ledger, avoided: frozenset[str]) -> WorkerRecord | Non
 
 
 def choose_backups(ledger: Ledger, phase: PhaseLedger, now: float) -> list[tuple[AttemptRecord, WorkerRecord]]:
-    """Which attempts of ``phase`` get a second one beside them, and where. O(workers + running attempts).
+    """Which attempts of ``phase`` get a second one beside them, and where.
 
     Only on another worker than the first attempt's: what makes that one slow would slow the second as well.
+    Cost: O(workers + running attempts), once the phase is old enough to have stragglers.
     """
-    alone: dict[AttemptId, AttemptRecord] = {}
+    total = len(phase.tasks)
+    slower_than = policy.straggler_seconds(committed=phase.committed, total=total, recent_seconds=phase.seconds)
+    started_before = now - slower_than
+    if started_before == -math.inf:
+        return []
+    late: dict[AttemptId, AttemptRecord] = {}
     backups = 0
     for worker in ledger.workers.values():
         for attempt in worker.running:
-            if len(attempt.task.running_attempts()) == 1:
-                alone[attempt.id] = attempt
-            elif attempt is attempt.task.attempts[-1]:
-                backups += 1
+            if (
+                attempt.started < started_before or attempt.id.number
+            ):  # else it is nothing to look at, as nearly all are
+                rivals = attempt.task.running_attempts()
+                if len(rivals) > 1:
+                    backups += attempt is rivals[-1]
+                elif attempt.started < started_before and attempt.task.id.phase is phase.phase:
+                    late[attempt.id] = attempt
     chosen = policy.choose_backups(
-        ((name, now - attempt.started) for name, attempt in alone.items()),
+        ((name, now - attempt.started) for name, attempt in late.items()),
         running_total=ledger.running,
         backups_running=backups,
         idle_slots=ledger.free_slots,
-        committed=phase.committed,
-        total=len(phase.tasks),
-        recent_seconds=phase.seconds,
+        total=total,
     )
-    room = {name: worker.free for name, worker in ledger.free.items()}
+    room = {name: worker.free for name, worker in ledger.free.items()} if chosen else {}
     placed: list[tuple[AttemptRecord, WorkerRecord]] = []
-    for first in map(alone.__getitem__, chosen):
+    for first in map(late.__getitem__, chosen):
         avoided = first.task.avoided | {first.worker.name}
         name = next((name for name, free in room.items() if free and name not in avoided), None)
         if name is not None:

@@ -6,6 +6,7 @@ Knows nothing of the machine that asks. The numbers and their reasons stand in `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from mincemeat import limits
@@ -129,34 +130,33 @@ def attempt_timeout(task_timeout: float, splits: int) -> float:
     return min(task_timeout * splits, task_timeout + limits.ATTEMPT_SECONDS)
 
 
+def straggler_seconds(*, committed: int, total: int, recent_seconds: Sequence[float]) -> float:
+    """How long an attempt must have run to be worth a second one; infinite while its phase is too young to tell.
+
+    ``committed`` of ``total`` tasks of the phase are done, the latest of them in ``recent_seconds``. A phase of fewer
+    than ``limits.SMALL_JOB_TASKS`` tasks is so cheap that idle slots repeat all that is not done at once.
+    Source: Dean and Ghemawat 2004, section 3.6; for small jobs Ananthanarayanan et al. 2013 (Dolly).
+    """
+    median = sorted(recent_seconds)[len(recent_seconds) // 2] if recent_seconds else None
+    if total < limits.SMALL_JOB_TASKS:
+        return max(limits.BACKUP_SECONDS_LEAST, median or 0.0)
+    if committed < limits.BACKUP_AFTER_COMMITTED_SHARE * total or median is None:
+        return math.inf
+    return max(limits.BACKUP_SECONDS_LEAST, limits.BACKUP_WHEN_SLOWER_THAN_MEDIAN * median)
+
+
 def choose_backups(
-    running: Iterable[tuple[AttemptId, float]],
-    *,
-    running_total: int,
-    backups_running: int,
-    idle_slots: int,
-    committed: int,
-    total: int,
-    recent_seconds: Sequence[float],
+    late: Iterable[tuple[AttemptId, float]], *, running_total: int, backups_running: int, idle_slots: int, total: int
 ) -> list[AttemptId]:
     """Which running attempts get a backup, the longest running first.
 
-    ``running``: the attempts whose task has no backup yet, with their age in seconds. ``running_total`` counts all
-    running attempts and ``backups_running`` the backups among them; ``committed`` of ``total`` tasks of the phase are
-    done, the latest of them in ``recent_seconds``. Only on idle slots, late in the phase, for attempts far slower than
-    the median, and few at a time; a phase of fewer than ``limits.SMALL_JOB_TASKS`` tasks is so cheap that idle slots
-    repeat all of it.
-    Source: Dean and Ghemawat 2004, section 3.6; for small jobs Ananthanarayanan et al. 2013 (Dolly).
+    ``late``: the attempts whose task has no backup yet and that have run for ``straggler_seconds``, with their age in
+    seconds. ``running_total`` counts all running attempts and ``backups_running`` the backups among them. Only on idle
+    slots, and few at a time, but for a phase of fewer than ``limits.SMALL_JOB_TASKS`` tasks of ``total``.
     """
-    if total < limits.SMALL_JOB_TASKS:
-        slower_than, room = 0.0, idle_slots
-    else:
-        if committed < limits.BACKUP_AFTER_COMMITTED_SHARE * total or not recent_seconds:
-            return []
-        slower_than = limits.BACKUP_WHEN_SLOWER_THAN_MEDIAN * sorted(recent_seconds)[len(recent_seconds) // 2]
+    room = idle_slots
+    if total >= limits.SMALL_JOB_TASKS:
         # One is always allowed: a tenth of the last nine attempts would be none, and they are what everybody waits for.
         room = min(idle_slots, max(1, int(limits.BACKUP_SHARE_MAX * running_total)) - backups_running)
-    if room < 1:
-        return []
-    late = sorted(((age, attempt) for attempt, age in running if age > slower_than), key=lambda pair: -pair[0])
-    return [attempt for _, attempt in late[:room]]
+    oldest = sorted(((age, attempt) for attempt, age in late), key=lambda pair: -pair[0])
+    return [attempt for _, attempt in oldest[: max(0, room)]]
