@@ -186,8 +186,11 @@ SAMPLE_SECONDS_MAX: Final = 20.0
 # -- scheduler -------------------------------------------------------------------------------------------
 
 HEARTBEAT_SECONDS: Final = 2.0
-# Five missed heartbeats: longer than a garbage collection or a suspended scheduler tick, short enough to act.
-LEASE_SECONDS: Final = 10.0
+# Four missed heartbeats: longer than a garbage collection or a busy machine's pause. With half a second until the next
+# tick, and a second and a half for a slow machine, whoever is frozen or cut off is noticed within ten.
+LEASE_SECONDS: Final = 8.0
+# Who finds a timer so late was stopped itself (a suspended laptop), and first reads what has come meanwhile.
+HELD_UP_SECONDS: Final = 0.5
 # Backup attempts (Dean and Ghemawat 2004, section 3.6): only late in a phase, only for real stragglers, only a few.
 BACKUP_AFTER_COMMITTED_SHARE: Final = 0.75
 BACKUP_WHEN_SLOWER_THAN_MEDIAN: Final = 3.0

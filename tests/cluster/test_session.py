@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -87,6 +88,28 @@ def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
             await server.send(messages.Welcome("w", 0.01, 0.05, "00" * 32))
             with pytest.raises(ConnectionFailed):
                 await task
+
+    run(scenario())
+
+
+def test_a_worker_that_was_stopped_itself_lets_the_server_speak_first(tmp_path: Path) -> None:
+    """A laptop suspended for some seconds found the lease over, although the server would have answered."""
+
+    async def answer(server: Connection) -> None:
+        while True:
+            if isinstance(await server.receive(), messages.Heartbeat):
+                await server.send(messages.Heartbeat())
+
+    async def scenario() -> None:
+        async with session(tmp_path) as (task, server):
+            await server.send(messages.Welcome("w", 0.02, 1.0, "00" * 32))
+            answering = asyncio.get_running_loop().create_task(answer(server))
+            await asyncio.sleep(0.1)
+            time.sleep(1.2)  # both ends stand still
+            done, _ = await asyncio.wait([task, answering], timeout=0.3)
+            assert not done, "the worker gave the server up"
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
 
     run(scenario())
 

@@ -103,6 +103,7 @@ class WorkerSession:
             welcome = await self._join()
             self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels, outside=self._outside)
             self._spawn(self._beat, welcome)
+            self._spawn(self._watch_server, welcome)
             while True:
                 message = await self._connection.receive()
                 if isinstance(message, messages.Bye):
@@ -157,15 +158,24 @@ class WorkerSession:
         return answer
 
     async def _beat(self, welcome: messages.Welcome) -> None:
-        """Show signs of life, and watch for the server's: it answers each heartbeat."""
-        loop = asyncio.get_running_loop()
-        while loop.time() - self._connection.last_received <= welcome.lease_seconds:
+        """Show signs of life, which the server answers."""
+        while True:
             try:
                 async with asyncio.timeout(welcome.heartbeat_seconds):
                     await self._connection.send(messages.Heartbeat())
             except TimeoutError:
                 continue  # the server does not read: it may be frozen
             await asyncio.sleep(welcome.heartbeat_seconds)
+
+    async def _watch_server(self, welcome: messages.Welcome) -> None:
+        """Give the server up when nothing has come from it for a lease."""
+        loop = asyncio.get_running_loop()
+        while (left := self._connection.last_received + welcome.lease_seconds - loop.time()) > 0:
+            due = loop.time() + min(left, welcome.heartbeat_seconds)
+            await asyncio.sleep(due - loop.time())
+            if loop.time() - due > limits.HELD_UP_SECONDS:
+                # It was this process that was stopped: the server has not been asked, and may have answered.
+                await asyncio.sleep(limits.HELD_UP_SECONDS)
         log.warning("the server has been silent for %g seconds", welcome.lease_seconds)
         self._connection.abort()
 
