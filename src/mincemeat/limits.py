@@ -191,6 +191,11 @@ HEARTBEAT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 8.0
 # Who finds a timer so late was stopped itself (a suspended laptop), and first reads what has come meanwhile.
 HELD_UP_SECONDS: Final = 0.5
+# A coordinator that goes on with a job waits so long for the workers that hold map outputs: they dial every two
+# seconds, and some may find the door crowded.
+COME_BACK_SECONDS: Final = 15.0
+# Attempts are numbered from a multiple of this in each life of a job: more than any task has in one.
+ATTEMPTS_PER_LIFE: Final = 10_000
 # Backup attempts (Dean and Ghemawat 2004, section 3.6): only late in a phase, only for real stragglers, only a few.
 BACKUP_AFTER_COMMITTED_SHARE: Final = 0.75
 BACKUP_WHEN_SLOWER_THAN_MEDIAN: Final = 3.0

@@ -9,11 +9,13 @@ that is never delivered is in the end noticed as a worker that left or an attemp
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from mincemeat import limits
 from mincemeat.model import AttemptId, FailureKind, Phase
 from mincemeat.scheduler import (
     AttemptDone,
@@ -30,10 +32,12 @@ from mincemeat.scheduler import (
     Heartbeat,
     InputExhausted,
     Instruction,
+    JobRestored,
     JobState,
     Machine,
     ProduceSplit,
     ReadmitWorker,
+    RestoredOutput,
     SourceFailed,
     SplitsProduced,
     StartAttempt,
@@ -63,7 +67,9 @@ class World:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.splits = self.chance.randrange(0, 25)
-        self.machine = Machine(
+        self.life = 0
+        self.new_machine = functools.partial(
+            Machine,
             partitions=PARTITIONS,
             # Mostly so many that trouble alone does not end the job; sometimes so few that it does.
             max_attempts=self.chance.choice([2, 4, 1000]),
@@ -72,6 +78,8 @@ class World:
             lease_seconds=LEASE_SECONDS,
             backups=self.chance.random() < 0.5,
         )
+        self.machine = self.new_machine()
+        self.groups: list[int] = []
         self.now = 0.0
         self.joined = 0
         self.produced = 0
@@ -89,8 +97,8 @@ class World:
         said = self.machine.handle(event, self.now)
         invariants.check(self.machine)
         gained = self.machine.counts().reduce_committed - before
-        assert gained in (0, 1)
-        if gained:
+        assert gained in (0, 1) or isinstance(event, JobRestored)
+        if gained and not isinstance(event, JobRestored):
             assert isinstance(event, AttemptDone)
             self.reduced.append(event.attempt)
         for instruction in said:
@@ -136,15 +144,18 @@ class World:
         if attempt.task.phase is Phase.MAP:
             first = attempt.task.index
             assert self.machine.splits_of(attempt) == range(first, first + splits)
-            assert splits == 1 or attempt.number == 0 or self.machine.backups  # again: each alone
+            assert (
+                splits == 1 or attempt.number == self.life * limits.ATTEMPTS_PER_LIFE or self.machine.backups
+            )  # again: alone
 
     # -- what may happen ---------------------------------------------------------------------------------
 
-    def join(self) -> None:
+    def join(self, outputs: Iterable[AttemptId] = ()) -> None:
         worker = ToyWorker(f"w#{self.joined}", self.chance.randrange(1, 4))
+        worker.outputs.update(outputs)
         self.joined += 1
         self.workers[worker.name] = worker
-        self.send(WorkerJoined(worker.name, worker.slots))
+        self.send(WorkerJoined(worker.name, worker.slots, tuple(sorted(worker.outputs, key=str))))
 
     def die(self) -> None:
         if self.workers:
@@ -160,6 +171,7 @@ class World:
             self.requests -= 1
             if self.produced < self.splits:
                 count = min(self.chance.choice([1, 1, 2, 5]), self.splits - self.produced)
+                self.groups.append(count)
                 self.send(SplitsProduced(self.produced, count))
                 self.produced += count
             else:
@@ -196,9 +208,7 @@ class World:
             self.mail.append(AttemptDone(worker.name, attempt))
         else:
             worker.outputs.add(attempt)
-            # The same whenever the task is done, as the output of a map task is.
-            sizes = random.Random(attempt.task.index).choices([0, 1, 9], k=PARTITIONS)
-            self.mail.append(AttemptDone(worker.name, attempt, tuple(sizes)))
+            self.mail.append(AttemptDone(worker.name, attempt, sizes_of(attempt)))
 
     def holds(self, worker: str, output: AttemptId) -> bool:
         return worker in self.workers and output in self.workers[worker].outputs
@@ -213,6 +223,35 @@ class World:
         elif fate < trouble and isinstance(event, AttemptDone | AttemptFailed | BlocksUnreachable):
             event = AttemptLost(event.worker, event.attempt, "the message was lost")
         self.send(event)
+
+    def restart(self) -> None:
+        """The coordinator dies and another goes on from what was committed; workers that live dial again."""
+        if self.ends:
+            return
+        old = self.machine
+        self.life += 1
+        self.machine = self.new_machine(life=self.life)
+        self.mail.clear()
+        self.requests = 0
+        outputs = [
+            RestoredOutput(attempt, len(old.splits_of(attempt)), f"{worker}, before", sizes_of(attempt))
+            for _, attempt, worker in old.map_outputs()
+        ]
+        reduced = [task.committed.id for task in old.ledger.reduce.tasks if task.committed is not None]
+        self.send(
+            JobRestored(
+                tuple(self.groups),
+                old.ledger.input_exhausted,
+                tuple(outputs),
+                tuple(old.ledger.plan),
+                tuple(reduced),
+            )
+        )
+        workers, self.workers = self.workers, {}
+        self.excluded.clear()
+        for worker in workers.values():
+            if not worker.frozen:
+                self.join(worker.outputs)
 
     def mumble(self) -> None:
         """A message that makes no sense: a foreign worker, an attempt that never was."""
@@ -247,6 +286,7 @@ class World:
             (lambda: self.work(trouble), 25),
             (lambda: self.deliver(trouble), 30),
             (self.mumble, 3),
+            (self.restart, trouble),
             (lambda: self.pass_time(self.chance.choice([0.1, 1.0, 6.0])), 3),
         ]
         [(step, _)] = self.chance.choices(steps, [weight for _, weight in steps])
@@ -285,6 +325,11 @@ class World:
             assert task.state is TaskState.COMMITTED
             assert [attempt.state for attempt in task.attempts].count(AttemptState.COMMITTED) == 1
         self.send(SourceFailed(failure()))  # nothing matters any more
+
+
+def sizes_of(output: AttemptId) -> tuple[int, ...]:
+    """The same whenever the task is done, as the output of a map task is."""
+    return tuple(random.Random(output.task.index).choices([0, 1, 9], k=PARTITIONS))
 
 
 def play(seed: int) -> World:

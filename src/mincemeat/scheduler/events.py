@@ -18,11 +18,38 @@ from typing import NamedTuple, TypeAlias
 from mincemeat.model import AttemptId, Failure
 
 
+class RestoredOutput(NamedTuple):
+    """A map output that was committed in an earlier life of the job: of ``splits`` tasks, on ``worker``."""
+
+    attempt: AttemptId
+    splits: int
+    worker: str
+    partition_bytes: tuple[int, ...]
+
+
+class JobRestored(NamedTuple):
+    """How far an earlier coordinator had come with the job. The first event, or none at all.
+
+    ``groups``: how many splits were cut together, from split 0 on. The workers of ``outputs`` are expected back, under
+    new names: who joins says what it holds. ``reduced``: the reduce attempts whose results are in the driver's hands.
+    """
+
+    groups: tuple[int, ...]
+    is_input_exhausted: bool
+    outputs: tuple[RestoredOutput, ...]
+    plan: tuple[range, ...]
+    reduced: tuple[AttemptId, ...]
+
+
 class WorkerJoined(NamedTuple):
-    """A worker offers ``slots`` attempts at a time, at least one; the machine raises ValueError for fewer."""
+    """A worker offers ``slots`` attempts at a time, at least one; the machine raises ValueError for fewer.
+
+    ``outputs``: map outputs of this job that it holds from an earlier connection.
+    """
 
     worker: str
     slots: int
+    outputs: tuple[AttemptId, ...] = ()
 
 
 class WorkerLeft(NamedTuple):
@@ -103,7 +130,8 @@ class Tick(NamedTuple):
 
 
 Event: TypeAlias = (
-    WorkerJoined
+    JobRestored
+    | WorkerJoined
     | WorkerLeft
     | Heartbeat
     | AttemptDone

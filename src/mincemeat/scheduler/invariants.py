@@ -9,7 +9,7 @@ from __future__ import annotations
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.placement import choose_worker
-from mincemeat.scheduler.state import AttemptState, JobState, TaskState, WorkerState, tell_story
+from mincemeat.scheduler.state import GONE, AttemptState, JobState, TaskState, WorkerState, tell_story
 
 
 def check(machine: Machine) -> None:
@@ -44,8 +44,13 @@ def _check_workers(ledger: Ledger) -> None:
             f"worker {name} is in `excluded` exactly when it is EXCLUDED ({worker.state})",
         )
         _claim(
-            (name in ledger.leases) == (worker.state is not WorkerState.LEFT),
-            f"worker {name} has a lease exactly when it has not LEFT ({worker.state})",
+            (name in ledger.leases) == (worker.state not in GONE),
+            f"worker {name} has a lease exactly when it is connected ({worker.state})",
+        )
+        _claim(
+            (name in ledger.away) == (worker.state is WorkerState.AWAY)
+            and bool(worker.outputs) >= (name in ledger.away),
+            f"worker {name} is in `away` exactly when it is AWAY, and then holds something ({worker.state})",
         )
         _claim(is_alive or not worker.running, f"worker {name} runs attempts only while ALIVE ({worker.state})")
         _claim(0 <= worker.free <= worker.slots, f"worker {name} runs {len(worker.running)} in {worker.slots} slots")
@@ -149,7 +154,7 @@ def _check_job(machine: Machine) -> None:
 def _check_nobody_idles(ledger: Ledger) -> None:
     """A slot is free only while there is nothing that it may do."""
     phases = [ledger.map]
-    if ledger.job is JobState.REDUCE and ledger.map.is_committed:
+    if ledger.job is JobState.REDUCE and ledger.outputs_are_there:
         phases.append(ledger.reduce)
     for phase in phases:
         for index, avoided in phase.pending:

@@ -10,7 +10,9 @@ worker's ``running`` and ``outputs``. ``invariants.py`` states what each holds.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
+from collections.abc import Set
 
 from mincemeat import limits
 from mincemeat.model import AttemptId, Phase, TaskId
@@ -56,6 +58,17 @@ class PhaseLedger:
         if count > 1:
             self.groups[first] = count
 
+    def restore_tasks(self, count: int, committed: Set[int]) -> None:
+        """``count`` tasks that were cut together, of which those in ``committed`` will be said to be so next."""
+        first = len(self.tasks)
+        if committed.isdisjoint(range(first, first + count)):
+            self.add_tasks(count)
+            return
+        for index in range(first, first + count):
+            self.tasks.append(TaskRecord(TaskId(self.phase, index)))
+            if index not in committed:
+                self.pending.push(index, NOBODY)
+
     def take_group(self, first: int) -> tuple[TaskRecord, ...]:
         """The tasks that are attempted with task ``first``, just taken from the queue, besides it."""
         count = self.groups.pop(first, 1)
@@ -67,12 +80,17 @@ class PhaseLedger:
 
 
 class Ledger:
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, first_number: int = 0) -> None:
+        # What attempts of this life of the job are numbered from, so that none of an earlier one has its name.
+        self.first_number = first_number
         self.job = JobState.MAP
         self.map = PhaseLedger(Phase.MAP)
         self.reduce = PhaseLedger(Phase.REDUCE)
         self.workers: dict[str, WorkerRecord] = {}
         self.excluded: dict[str, WorkerRecord] = {}
+        # Those of an earlier life that are expected back until ``away_until``, each holding an output at least.
+        self.away: dict[str, WorkerRecord] = {}
+        self.away_until = math.inf
         self.free: OrderedDict[str, WorkerRecord] = OrderedDict()
         # When each connected worker was last heard of.
         self.leases: OrderedDict[str, float] = OrderedDict()
@@ -106,9 +124,14 @@ class Ledger:
         task = self.find_task(attempt.task)
         if task is None:
             return None
-        place = attempt.number - (task.attempts_started - len(task.attempts))
-        record = task.attempts[place] if 0 <= place < len(task.attempts) else None
+        place = attempt.number - self.first_number - (task.attempts_started - len(task.attempts))
+        record = task.attempts[place if 0 <= place < len(task.attempts) else 0] if task.attempts else None
         return record if record is not None and record.id == attempt else None
+
+    @property
+    def outputs_are_there(self) -> bool:
+        """Whether every map output could be fetched now."""
+        return self.map.is_committed and not self.away
 
     def is_alive(self, worker: str) -> bool:
         return self.workers[worker].state is WorkerState.ALIVE
@@ -119,11 +142,49 @@ class Ledger:
         check_move(JOB_MOVES, self.job, target, "the job")
         self.job = target
 
-    def plan_reduce(self, plan: list[range]) -> None:
+    def plan_reduce(self, plan: list[range], committed: Set[int] = frozenset()) -> None:
+        """``committed``: reduce tasks that will be said to be so next."""
         self.move_job(JobState.REDUCE if plan else JobState.DONE)
         self.plan = plan
         for _ in plan:
-            self.reduce.add_tasks()
+            self.reduce.restore_tasks(1, committed)
+
+    # -- from an earlier life ----------------------------------------------------------------------------
+
+    def restore_output(self, attempt: AttemptId, splits: int, worker_name: str, now: float) -> AttemptRecord:
+        """A map output that was committed on a worker which is expected back."""
+        worker = self.away.get(worker_name)
+        if worker is None:
+            worker = self.workers[worker_name] = self.away[worker_name] = WorkerRecord(worker_name, 0)
+            worker.state = WorkerState.AWAY
+        first = attempt.task.index
+        return self._restore_commit(self.map.tasks[first : first + splits], worker, attempt.number, now)
+
+    def restore_result(self, attempt: AttemptId, now: float) -> None:
+        """A reduce task whose results are in the driver's hands."""
+        nobody = WorkerRecord("an earlier life", 0)
+        nobody.state = WorkerState.LEFT
+        self._restore_commit([self.reduce.tasks[attempt.task.index]], nobody, attempt.number, now)
+
+    def _restore_commit(self, tasks: list[TaskRecord], worker: WorkerRecord, number: int, now: float) -> AttemptRecord:
+        attempt = AttemptRecord(tasks[0], tuple(tasks[1:]), worker, now, self.generation, number)
+        self._move_attempt(attempt, AttemptState.COMMITTED, now, "in an earlier life")
+        for task in tasks:
+            self._move_task(task, TaskState.RUNNING)
+            task.attempts_started += 1
+            task.attempts.append(attempt)
+        self._take_output(attempt)
+        return attempt
+
+    def move_output(self, attempt: AttemptRecord, worker: WorkerRecord) -> None:
+        """The committed output of ``attempt`` has come back with ``worker``."""
+        held, attempt.worker = attempt.worker, worker
+        for task in attempt.tasks:
+            held.outputs.discard(task.id.index)
+            worker.outputs.add(task.id.index)
+        self.generation += 1
+        if not held.outputs:
+            self.remove_worker(held, "all it held has come back")
 
     # -- workers -----------------------------------------------------------------------------------------
 
@@ -157,7 +218,8 @@ class Ledger:
         if was_alive:
             self._retire(worker)
         self.excluded.pop(worker.name, None)
-        del self.leases[worker.name]
+        self.away.pop(worker.name, None)
+        self.leases.pop(worker.name, None)
         worker.strikes.clear()
 
     def _admit(self, worker: WorkerRecord) -> None:
@@ -183,7 +245,8 @@ class Ledger:
         self, task: TaskRecord, others: tuple[TaskRecord, ...], worker: WorkerRecord, now: float
     ) -> AttemptRecord:
         """Give ``task`` and ``others``, just taken from the queue or running already, to a free slot of ``worker``."""
-        attempt = AttemptRecord(task, others, worker, now, self.generation)
+        number = self.first_number + task.attempts_started
+        attempt = AttemptRecord(task, others, worker, now, self.generation, number)
         for member in attempt.tasks:
             if member.state is not TaskState.RUNNING:
                 self._move_task(member, TaskState.RUNNING)
@@ -203,18 +266,21 @@ class Ledger:
     def commit_attempt(self, attempt: AttemptRecord, now: float) -> None:
         """Its output becomes its tasks'. Other attempts of them that run are the caller's to end next."""
         self._end_attempt(attempt, AttemptState.COMMITTED, now, "")
-        phase = self.phase_of(attempt.task.id)
+        self._take_output(attempt)
+        self.phase_of(attempt.task.id).seconds.append(now - attempt.started)
         worker = attempt.worker
+        if worker.strikes:
+            del worker.strikes[next(iter(worker.strikes))]
+
+    def _take_output(self, attempt: AttemptRecord) -> None:
+        phase = self.phase_of(attempt.task.id)
         for task in attempt.tasks:
             self._move_task(task, TaskState.COMMITTED)
             task.committed = attempt
             task.generation = self.generation
             phase.committed += 1
             if phase is self.map:
-                worker.outputs.add(task.id.index)
-        phase.seconds.append(now - attempt.started)
-        if worker.strikes:
-            del worker.strikes[next(iter(worker.strikes))]
+                attempt.worker.outputs.add(task.id.index)
 
     def drop_attempt(self, attempt: AttemptRecord, state: AttemptState, now: float, reason: str) -> None:
         """It ends FAILED, LOST or CANCELLED. Its tasks are pending again, each alone, unless another attempt runs."""

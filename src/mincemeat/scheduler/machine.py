@@ -44,6 +44,7 @@ from mincemeat.scheduler.instructions import Instruction
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
 from mincemeat.scheduler.placement import choose_backups, choose_worker
 from mincemeat.scheduler.state import (
+    GONE,
     AttemptRecord,
     AttemptState,
     Counts,
@@ -74,6 +75,7 @@ class Machine:
         lost_attempts_max: int = limits.LOST_ATTEMPTS_MAX,
         lease_seconds: float = limits.LEASE_SECONDS,
         backups: bool = False,
+        life: int = 0,
     ) -> None:
         self.partitions = partitions
         self.max_attempts = max_attempts
@@ -81,7 +83,9 @@ class Machine:
         self.lost_attempts_max = lost_attempts_max
         self.lease_seconds = lease_seconds
         self.backups = backups
-        self.ledger = Ledger(partitions)  # public for invariants.py and for tests; a driver asks the queries below
+        self.ledger = Ledger(
+            partitions, life * limits.ATTEMPTS_PER_LIFE
+        )  # public for invariants.py and for tests; a driver asks the queries below
         self._choose_worker = functools.partial(choose_worker, self.ledger)
         self._now = -math.inf
         self._ticked = -math.inf
@@ -172,6 +176,8 @@ class Machine:
         if self.is_over:
             return None
         deadline = next(iter(ledger.leases.values()), math.inf) + self.lease_seconds
+        if ledger.away:
+            deadline = min(deadline, ledger.away_until)
         if self.backups and ledger.running and ledger.free:
             deadline = min(deadline, max(self._now, self._ticked + limits.HEARTBEAT_SECONDS))
         return None if deadline == math.inf else deadline
@@ -181,7 +187,7 @@ class Machine:
     def _hear(self, name: str) -> WorkerRecord | None:
         """The connected worker of that name, its lease renewed; ``None`` for a stranger and for one that has left."""
         worker = self.ledger.workers.get(name)
-        if worker is None or worker.state is WorkerState.LEFT:
+        if worker is None or worker.state in GONE:
             return None
         self.ledger.renew_lease(worker, self._now)
         return worker
@@ -190,8 +196,22 @@ class Machine:
         # A second joining of the same incarnation is a duplicate, and one after its end comes too late.
         if event.worker not in self.ledger.workers:
             self.ledger.add_worker(event.worker, event.slots, self._now)
+            self._take_back(event.outputs, self.ledger.workers[event.worker])
         else:
             self._hear(event.worker)
+
+    def _take_back(self, outputs: Iterable[AttemptId], worker: WorkerRecord) -> None:
+        """What ``worker`` holds from before is of use where nobody has made it again."""
+        for name in outputs:
+            attempt = self.ledger.find_attempt(name)
+            if (
+                attempt is not None
+                and attempt.state is AttemptState.COMMITTED
+                and attempt.worker.state is WorkerState.AWAY
+            ):
+                self.ledger.move_output(attempt, worker)
+            else:
+                self._instruct(instructions.DropOutput(worker.name, name))
 
     def _worker_left(self, event: events.WorkerLeft) -> None:
         worker = self._hear(event.worker)
@@ -212,6 +232,9 @@ class Machine:
             reason = f"no sign of life for {self._now - heard:.1f} s (lease {self.lease_seconds:g} s)"
             self._instruct(instructions.ExpireWorker(name, reason))
             self._remove_worker(self.ledger.workers[name], reason)
+        if self.ledger.away and self._now >= self.ledger.away_until:
+            for worker in list(self.ledger.away.values()):
+                self._remove_worker(worker, "it has not come back")
         if self.backups and not self.is_over:
             # After the pending tasks have had their choice of the free slots.
             self._assign_slots()
@@ -269,17 +292,13 @@ class Machine:
             return
         ledger, first = self.ledger, attempt.task
         sizes = event.partition_bytes
-        if first.id.phase is Phase.MAP and sizes:
-            if len(sizes) != self.partitions:
-                problem = f"reported the sizes of {len(sizes)} partitions, the job has {self.partitions}"
-                failure = Failure(kind=FailureKind.SYSTEM, message=problem, worker=event.worker)
-                self._fail_attempt(attempt, failure)
-                return
-            if not first.sized:
-                ledger.partition_bytes = list(map(operator.add, ledger.partition_bytes, sizes))
+        if first.id.phase is Phase.MAP and sizes and len(sizes) != self.partitions:
+            problem = f"reported the sizes of {len(sizes)} partitions, the job has {self.partitions}"
+            self._fail_attempt(attempt, Failure(kind=FailureKind.SYSTEM, message=problem, worker=event.worker))
+            return
+        self._add_sizes(attempt, sizes)
         ledger.commit_attempt(attempt, self._now)
         for task in attempt.tasks:
-            task.sized = True
             for rival in task.running_attempts():
                 ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"{attempt.id} committed first")
                 self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
@@ -288,10 +307,16 @@ class Machine:
                 if name != attempt.worker.name:
                     self._hold_against(ledger.workers[name], task)
 
+    def _add_sizes(self, attempt: AttemptRecord, sizes: tuple[int, ...]) -> None:
+        if sizes and not attempt.task.sized:
+            self.ledger.partition_bytes = list(map(operator.add, self.ledger.partition_bytes, sizes))
+        for task in attempt.tasks:
+            task.sized = True
+
     def _answer_late_output(self, event: events.AttemptDone) -> None:
         """An output nobody waits for: the worker may delete it, unless it is the very one that was committed."""
         worker = self.ledger.workers.get(event.worker)
-        if worker is None or worker.state is WorkerState.LEFT:
+        if worker is None or worker.state in GONE:
             return
         record = self.ledger.find_attempt(event.attempt)
         if record is None or record.worker is not worker or record.state is not AttemptState.COMMITTED:
@@ -380,6 +405,26 @@ class Machine:
 
     # -- the input and the phases ------------------------------------------------------------------------
 
+    def _job_restored(self, event: events.JobRestored) -> None:
+        ledger = self.ledger
+        if ledger.map.tasks or ledger.workers or ledger.input_exhausted:
+            raise IllegalMove("the job has begun, and cannot be restored now", subject="the job")
+        committed = {
+            index
+            for output in event.outputs
+            for index in range(output.attempt.task.index, output.attempt.task.index + output.splits)
+        }
+        for count in event.groups:
+            ledger.map.restore_tasks(count, committed)
+        for name, splits, worker, sizes in event.outputs:
+            self._add_sizes(ledger.restore_output(name, splits, worker, self._now), sizes)
+        ledger.away_until = self._now + limits.COME_BACK_SECONDS
+        ledger.input_exhausted = event.is_input_exhausted
+        if event.plan:
+            ledger.plan_reduce(list(event.plan), {name.task.index for name in event.reduced})
+            for name in event.reduced:
+                ledger.restore_result(name, self._now)
+
     def _splits_produced(self, event: events.SplitsProduced) -> None:
         ledger = self.ledger
         expected = len(ledger.map.tasks)
@@ -432,7 +477,7 @@ class Machine:
         if not ledger.free:
             return
         self._assign_pending(ledger.map)
-        if ledger.job is JobState.REDUCE and ledger.map.is_committed:
+        if ledger.job is JobState.REDUCE and ledger.outputs_are_there:
             self._assign_pending(ledger.reduce)
         if not ledger.input_exhausted:
             # What is pending still, waits for other workers than those that are free.
@@ -464,6 +509,7 @@ class Machine:
 
 
 _HANDLERS: Final[dict[type[Event], Callable[[Machine, Any], None]]] = {
+    events.JobRestored: Machine._job_restored,
     events.WorkerJoined: Machine._worker_joined,
     events.WorkerLeft: Machine._worker_left,
     events.Heartbeat: Machine._heartbeat,

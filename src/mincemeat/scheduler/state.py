@@ -48,7 +48,11 @@ class WorkerState(enum.Enum):
     ALIVE = "alive"
     EXCLUDED = "excluded"
     LEFT = "left"
+    AWAY = "away"
 
+
+# Nobody speaks for these any more, or not yet again.
+GONE: Final = frozenset({WorkerState.LEFT, WorkerState.AWAY})
 
 S = TypeVar("S", bound=enum.Enum)
 
@@ -108,6 +112,10 @@ WORKER_MOVES: Final[Mapping[WorkerState, Mapping[WorkerState, str]]] = {
         WorkerState.LEFT: "its connection closed, or its lease ran out",
     },
     WorkerState.LEFT: {},
+    # Of an earlier life of the job, and expected back; under another name, for that is another incarnation.
+    WorkerState.AWAY: {
+        WorkerState.LEFT: "all it held came back with another incarnation, or its time to come back is over",
+    },
 }
 
 
@@ -169,9 +177,15 @@ class AttemptRecord:
     __slots__ = ("ended", "generation", "id", "others", "reason", "started", "state", "task", "worker")
 
     def __init__(
-        self, task: TaskRecord, others: tuple[TaskRecord, ...], worker: WorkerRecord, now: float, generation: int
+        self,
+        task: TaskRecord,
+        others: tuple[TaskRecord, ...],
+        worker: WorkerRecord,
+        now: float,
+        generation: int,
+        number: int,
     ) -> None:
-        self.id = AttemptId(task.id, task.attempts_started)
+        self.id = AttemptId(task.id, number)
         self.task = task
         self.others = others
         self.worker = worker
@@ -207,8 +221,8 @@ class TaskRecord:
     def __init__(self, task: TaskId) -> None:
         self.id = task
         self.state = TaskState.PENDING
-        # The latest attempts, oldest first; the last of them has number attempts_started - 1, unless it bears the name
-        # of another task with which it began.
+        # The latest attempts, oldest first; the last of them has number attempts_started - 1 above the first of this
+        # life of the job, unless it bears the name of another task with which it began, or is of an earlier life.
         self.attempts: list[AttemptRecord] = []
         self.attempts_started = 0
         self.committed: AttemptRecord | None = None

@@ -1,0 +1,176 @@
+"""A job goes on where an earlier coordinator left it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mincemeat import limits
+from mincemeat.model import AttemptId
+from mincemeat.scheduler import (
+    AttemptDone,
+    DropOutput,
+    FinishJob,
+    Heartbeat,
+    IllegalMove,
+    JobRestored,
+    JobState,
+    Machine,
+    ProduceSplit,
+    RestoredOutput,
+    SplitsProduced,
+    StartAttempt,
+    Tick,
+    WorkerJoined,
+    invariants,
+)
+from mincemeat.scheduler.events import Event
+from mincemeat.scheduler.instructions import Instruction
+
+SIZES = (3, 0, 9)
+
+
+def name(text: str) -> AttemptId:
+    return AttemptId.parse(text)
+
+
+class Restored:
+    """A machine in its second life: splits 0 to 3 were cut, 0 and 1 in one output on A, 2 on B, 3 is not mapped."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.now = 100.0
+        self.machine = Machine(partitions=3, reduce_task_bytes=1, life=1)
+        told = JobRestored(
+            groups=(2, 1, 1),
+            is_input_exhausted=False,
+            outputs=(
+                RestoredOutput(name("m-00000.0"), 2, "A", SIZES),
+                RestoredOutput(name("m-00002.1"), 1, "B", SIZES),
+            ),
+            plan=(),
+            reduced=(),
+        )
+        self.said = self.handle(told._replace(**changes))
+
+    def handle(self, event: Event) -> list[Instruction]:
+        said = self.machine.handle(event, self.now)
+        invariants.check(self.machine)
+        return said
+
+    def restored_late(self) -> list[Instruction]:
+        self.now += limits.COME_BACK_SECONDS
+        for worker in list(self.machine.ledger.leases):
+            assert self.handle(Heartbeat(worker)) == []
+        return self.handle(Tick())
+
+
+def all_mapped(**changes: Any) -> Restored:
+    return Restored(groups=(2, 1), is_input_exhausted=True, plan=(range(2), range(2, 3)), **changes)
+
+
+def test_only_what_was_not_committed_is_attempted() -> None:
+    world = Restored()
+    assert world.said == []
+    assert world.handle(WorkerJoined("C", 2)) == [StartAttempt("C", name("m-00003.10000"), None), ProduceSplit()]
+    assert world.machine.counts().map_committed == 3
+
+
+def test_new_attempts_have_names_that_no_earlier_one_had() -> None:
+    world = Restored()
+    world.handle(WorkerJoined("C", 1))
+    assert world.machine.is_running("C", name("m-00003.10000"))
+    assert not world.machine.is_running("C", name("m-00003.0"))
+
+
+def test_outputs_come_back_with_their_worker() -> None:
+    world = Restored()
+    world.handle(WorkerJoined("A'", 1, (name("m-00000.0"),)))
+    assert next(world.machine.map_outputs()) == (0, name("m-00000.0"), "A'")
+    world.restored_late()
+    # B has not come back.
+    assert [index for index, _, _ in world.machine.map_outputs()] == [0]
+    assert world.machine.counts().map_committed == 2
+
+
+def test_what_nobody_knows_of_is_dropped() -> None:
+    world = Restored()
+    said = world.handle(WorkerJoined("A'", 1, (name("m-00003.0"), name("m-00000.0"), name("m-00099.0"))))
+    assert [one for one in said if isinstance(one, DropOutput)] == [
+        DropOutput("A'", name("m-00003.0")),
+        DropOutput("A'", name("m-00099.0")),
+    ]
+
+
+def test_an_output_that_comes_back_too_late_is_dropped() -> None:
+    world = Restored()
+    world.handle(WorkerJoined("C", 1))
+    world.restored_late()
+    said = world.handle(WorkerJoined("A'", 1, (name("m-00000.0"),)))
+    assert DropOutput("A'", name("m-00000.0")) in said
+
+
+def test_nothing_is_reduced_before_all_outputs_are_back() -> None:
+    world = all_mapped()
+    assert world.machine.state is JobState.REDUCE
+    assert world.handle(WorkerJoined("A'", 2, (name("m-00000.0"),))) == []
+    said = world.handle(WorkerJoined("B'", 2, (name("m-00002.1"),)))
+    assert [one.partitions for one in said if isinstance(one, StartAttempt)] == [range(2), range(2, 3)]
+
+
+def test_outputs_that_do_not_come_back_are_made_again_before_anything_is_reduced() -> None:
+    world = all_mapped()
+    world.handle(WorkerJoined("A'", 1, (name("m-00000.0"),)))
+    said = world.restored_late()
+    assert said == [StartAttempt("A'", name("m-00002.10001"), None)]
+    said = world.handle(AttemptDone("A'", name("m-00002.10001"), SIZES))
+    assert [one.attempt for one in said if isinstance(one, StartAttempt)] == [name("r-00000.10000")]
+
+
+def test_the_machine_asks_to_be_woken_when_nobody_has_come_back() -> None:
+    world = Restored()
+    assert world.machine.next_deadline() == world.now + limits.COME_BACK_SECONDS
+
+
+def test_reduced_tasks_are_not_reduced_again() -> None:
+    world = all_mapped(reduced=(name("r-00001.0"),))
+    world.handle(WorkerJoined("A'", 2, (name("m-00000.0"), name("m-00002.1"))))
+    assert world.machine.counts().reduce_committed == 1
+    assert world.handle(AttemptDone("A'", name("r-00000.10000"))) == [FinishJob()]
+
+
+def test_a_job_that_was_done_but_for_its_end_ends_at_once() -> None:
+    world = all_mapped(reduced=(name("r-00000.0"), name("r-00001.3")))
+    assert world.said == [FinishJob()]
+
+
+def test_sizes_of_restored_outputs_count_once() -> None:
+    world = Restored()
+    assert world.machine.ledger.partition_bytes == [6, 0, 18]
+    world.handle(WorkerJoined("C", 1))
+    world.restored_late()  # both are lost, and made again
+    world.handle(AttemptDone("C", name("m-00003.10000"), SIZES))
+    world.handle(AttemptDone("C", name("m-00000.10001"), SIZES))
+    assert world.machine.ledger.partition_bytes == [9, 0, 27]
+
+
+def test_part_of_what_was_cut_together_may_be_committed() -> None:
+    world = Restored(groups=(3,), outputs=(RestoredOutput(name("m-00001.2"), 1, "A", SIZES),), is_input_exhausted=True)
+    said = world.handle(WorkerJoined("C", 3))
+    assert [(one.attempt, one.splits) for one in said if isinstance(one, StartAttempt)] == [
+        (name("m-00000.10000"), 1),
+        (name("m-00002.10000"), 1),
+    ]
+
+
+def test_a_job_that_has_begun_is_not_restored() -> None:
+    machine = Machine(partitions=3)
+    machine.handle(WorkerJoined("A", 1), 0.0)
+    machine.handle(SplitsProduced(0), 0.0)
+    with pytest.raises(IllegalMove, match="has begun"):
+        machine.handle(JobRestored((), False, (), (), ()), 1.0)
+
+
+def test_an_empty_job_is_restored_to_its_end() -> None:
+    machine = Machine(partitions=3, life=1)
+    assert machine.handle(JobRestored((), True, (), (), ()), 0.0) == [FinishJob()]
