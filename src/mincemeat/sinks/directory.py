@@ -23,8 +23,8 @@ import shutil
 from typing import Final, NamedTuple
 
 from mincemeat.errors import BlockCorrupt, InvalidJob, MincemeatError
+from mincemeat.locks import Lock
 from mincemeat.sinks.formats import Format, Stretch
-from mincemeat.sinks.locks import Lock
 from mincemeat.sinks.parts import BY_ORDER, FORMATS, PartFacts
 from mincemeat.sinks.target import naming_full_disk, refusal, sync, sync_directory
 

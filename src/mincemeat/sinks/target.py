@@ -14,8 +14,8 @@ import stat
 from collections.abc import Iterator
 
 from mincemeat.errors import InvalidJob, MincemeatError, SpillSpaceExhausted
+from mincemeat.locks import Lock
 from mincemeat.shuffle.store import DISK_FULL
-from mincemeat.sinks.locks import Lock
 
 # Beside the private file, and removed with it: an own part, and what parquet.py rewrites.
 _COMPANIONS = ("", ".part", ".part.narrow", ".narrow")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final, NamedTuple
+from zlib import crc32
 
 from mincemeat.errors import InvalidJob, MincemeatError
 
@@ -80,6 +81,29 @@ class Source(abc.ABC):
         told by ``next_split``.
         """
         return []
+
+    # -- cutting the same splits in another life of the job ----------------------------------------------
+
+    @property
+    def can_be_cut_again(self) -> bool:
+        """Whether another process that is started with the same datasource finds the same records: a pipe is empty."""
+        return True
+
+    def cut_again(self, records: int | None) -> SplitInfo | None:
+        """As ``next_split``, for a split that had so many ``records`` in an earlier life of the job.
+
+        Cost: as little as it takes; most such splits are committed and will not be read.
+        """
+        return self.next_split(records or 1)
+
+    def fingerprint(self, index: int) -> int:
+        """A number of 32 bits that tells split ``index`` from what it would be if the input had changed.
+
+        Of a file that means its name, its size and when it was written; of anything dict-like, its keys.
+        """
+        return crc32(self.payload(index))
+
+    # ----------------------------------------------------------------------------------------------------
 
     @property
     def is_readable_in_any_thread(self) -> bool:

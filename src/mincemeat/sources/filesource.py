@@ -82,6 +82,10 @@ class FileSource(Source):
         return is_among(path, self._inputs)
 
     @property
+    def can_be_cut_again(self) -> bool:
+        return not any(file.stream for file in self._inputs)
+
+    @property
     def is_readable_in_any_thread(self) -> bool:
         return True
 

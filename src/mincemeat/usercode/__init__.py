@@ -18,7 +18,7 @@ from mincemeat.model import UserFunctions
 from mincemeat.usercode.jobfile import load_job_file
 from mincemeat.usercode.loading import describe_load_error, explain_name_error, load
 
-__all__ = ["describe_load_error", "explain_name_error", "load", "load_job_file", "pack"]
+__all__ = ["by_value_modules", "describe_load_error", "explain_name_error", "load", "load_job_file", "pack"]
 
 
 def pack(functions: UserFunctions) -> bytes:
@@ -26,3 +26,10 @@ def pack(functions: UserFunctions) -> bytes:
     from mincemeat.usercode import packing
 
     return packing.pack(functions)
+
+
+def by_value_modules() -> set[str]:
+    """Names of the modules whose functions and classes travel by value: the script, a job file, what was registered."""
+    from mincemeat.usercode import packing
+
+    return packing.by_value_modules()

@@ -201,7 +201,7 @@ def _pickler_class() -> Any:
 
         def _reduce_cached_function(self, cached: Any) -> Any:
             name = cached.__module__
-            if name not in _by_value_modules() and _lookup(name, cached.__qualname__) is cached:
+            if name not in by_value_modules() and _lookup(name, cached.__qualname__) is cached:
                 self.notes.refer(name)
                 return NotImplemented
             self.notes.copy(cached)
@@ -216,14 +216,14 @@ def _pickler_class() -> Any:
             """
             name = function.__globals__.get("__name__")
             module = sys.modules.get(name) if isinstance(name, str) else None
-            if name in _by_value_modules() and module is not None and vars(module) is function.__globals__:
+            if name in by_value_modules() and module is not None and vars(module) is function.__globals__:
                 namespace = self.globals_ref.setdefault(id(function.__globals__), _Namespace(name, module))
                 self.notes.namespaces[name] = dict(namespace)
 
     return Pickler
 
 
-def _by_value_modules() -> set[str]:
+def by_value_modules() -> set[str]:
     import cloudpickle
 
     return {"__main__", *cloudpickle.list_registry_pickle_by_value()}

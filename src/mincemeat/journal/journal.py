@@ -1,0 +1,278 @@
+"""One job's journal: a file that says how far it had come, and a directory of what has to outlive its coordinator.
+
+Decides: whether a journal that is there belongs to the job at hand, in one sentence if not; what lies in its directory,
+and when all of it goes. Does not know: tasks, workers, engines.
+
+    PATH          the log (log.py, history.py), locked while a coordinator lives
+    PATH.files/   results of reduce attempts; map outputs of workers and slots on this machine
+
+Both are removed when the results are in the user's hands. Until then they stay, whatever became of the coordinator.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+from zlib import crc32
+
+from mincemeat import limits
+from mincemeat.errors import InvalidJob, SpillSpaceExhausted
+from mincemeat.journal.history import History, HistoryImpossible, MapCommit, ReduceCommit, SplitGroup, plan_record
+from mincemeat.journal.log import Contents, DiskFile, Log, LogDamaged, LogFile, Record, read_log
+from mincemeat.locks import Lock
+from mincemeat.model import AttemptId
+from mincemeat.shuffle.store import DISK_FULL
+
+FORMAT: Final = 1
+_FILES: Final = ".files"
+_CRC_BYTES: Final = 2**20
+
+
+class Journal:
+    """The journal of one running job. ``history`` is what an earlier coordinator left, None if there was none.
+
+    Life: ``begin`` or ``go_on`` before anything is recorded; ended by ``remove`` (the results are safe) or ``close``
+    (somebody may want to go on). ``sync`` may be called in another thread, beside nothing else.
+    """
+
+    def __init__(
+        self, path: str, file: LogFile, contents: Contents, history: History | None, lock: Lock | None
+    ) -> None:
+        self.path = path
+        self.directory = path + _FILES
+        self.history = history
+        self.torn_bytes = contents.torn
+        self._file = file
+        self._lock = lock
+        self._contents = contents
+        self._log = Log(file, contents.size)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], identity: dict[str, str]) -> Journal:
+        """The journal at ``path`` of the job that ``identity`` describes: see ``describe_job``.
+
+        Raises: InvalidJob, in one sentence that says what to do: it cannot be made there; another coordinator has it;
+        it is no journal, or of another job, of another version, or damaged.
+        """
+        path = os.path.abspath(os.fspath(path))
+        try:
+            file = DiskFile(path)
+        except OSError as error:
+            raise InvalidJob(f"the journal {path} cannot be written: {error.strerror or error}") from error
+        try:
+            lock = Lock.of_new(path)
+            if lock is None:
+                raise InvalidJob(
+                    f"the journal {path} is in use: its job is running. Wait for that, or name another journal"
+                )
+            try:
+                contents, history = _read(path, file, identity)
+            except BaseException:
+                lock.release()
+                raise
+        except BaseException:
+            file.close()
+            raise
+        return cls(path, file, contents, history, lock)
+
+    def begin(self, job_id: str, identity: dict[str, str], splitters: tuple[Any, ...]) -> None:
+        """Write down whose journal this is. What lies in its directory is of no job that anybody can go on with."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self._make_directory()
+        self._file.truncate(0)
+        head = {
+            "journal": FORMAT,
+            "mincemeat": limits.VERSION,
+            "python": _python(),
+            "job": job_id,
+            "identity": identity,
+            # Keys may be of the user's own classes. Who can write here can write the user's script, too.
+            "splitters": base64.b64encode(pickle.dumps(splitters)).decode("ascii") if splitters else "",
+        }
+        self._append(head)
+        self.sync()
+
+    def go_on(self) -> None:
+        """Begin another life with the job that ``history`` tells of."""
+        assert self.history is not None
+        self._make_directory()
+        self._file.truncate(self._contents.size)
+        self._append({"life": self.history.lives})
+        self.sync()
+
+    @property
+    def life(self) -> int:
+        """How many coordinators the job had before this one."""
+        return 0 if self.history is None else self.history.lives
+
+    @property
+    def job_id(self) -> str:
+        assert self.history is not None
+        return str(self.history.head["job"])
+
+    @property
+    def splitters(self) -> tuple[Any, ...]:
+        """As given to ``begin`` in the first life, by a coordinator whose functions were loaded."""
+        assert self.history is not None
+        text = self.history.head["splitters"]
+        splitters: tuple[Any, ...] = pickle.loads(base64.b64decode(text)) if text else ()
+        return splitters
+
+    # -- what happens ------------------------------------------------------------------------------------
+
+    def splits_cut(self, group: SplitGroup) -> None:
+        self._append(group.to_record())
+
+    def input_exhausted(self, splits: int) -> None:
+        self._append({"input": splits})
+
+    def map_committed(self, commit: MapCommit) -> None:
+        """Its worker may be believed to have it from the next ``sync`` on."""
+        self._append(commit.to_record())
+
+    def planned(self, plan: list[range]) -> None:
+        self._append(plan_record(plan))
+
+    def reduce_committed(self, attempt: AttemptId, path: str) -> None:
+        """The results of ``attempt`` are the file ``path``, in the journal's directory; theirs from the next ``sync``.
+
+        Cost: reads the file once.
+        """
+        commit = ReduceCommit(attempt, os.path.basename(path), os.path.getsize(path), _checksum(path))
+        self._append(commit.to_record())
+
+    def void(self, attempt: AttemptId) -> None:
+        """What was recorded of ``attempt`` is not so: another one was quicker."""
+        self._append({"void": str(attempt)})
+
+    @property
+    def is_synced(self) -> bool:
+        return self._log.is_synced
+
+    def sync(self) -> None:
+        """Wait until everything recorded before this call survives a power cut.
+
+        Raises: SpillSpaceExhausted; OSError if the disk is at fault otherwise.
+        """
+        try:
+            self._log.sync()
+        except OSError as error:
+            raise self._told(error) from error
+
+    def result_path(self, commit: ReduceCommit) -> str | None:
+        """Where the results of ``commit`` are; None, said once, if they are not as they were written."""
+        path = os.path.join(self.directory, os.path.basename(commit.file))
+        try:
+            if os.path.getsize(path) == commit.size and _checksum(path) == commit.checksum:
+                return path
+        except OSError:
+            pass
+        return None
+
+    def keep_only(self, paths: Iterable[str]) -> None:
+        """Remove files in the directory that an earlier life left behind, but for ``paths``. Directories stay."""
+        kept = {os.path.basename(path) for path in paths}
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(self.directory):
+                if entry.is_file(follow_symlinks=False) and entry.name not in kept:
+                    os.unlink(entry.path)
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def remove(self) -> None:
+        """The results are where the user wants them: nobody needs to go on."""
+        # The log first: without it nothing says what the files are worth.
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+        self.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go, and leave everything where it is. May be called again."""
+        self._log.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    # -- the file ----------------------------------------------------------------------------------------
+
+    def _append(self, record: Record) -> None:
+        try:
+            self._log.append(record)
+        except OSError as error:
+            raise self._told(error) from error
+
+    def _make_directory(self) -> None:
+        try:
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise self._told(error) from error
+
+    def _told(self, error: OSError) -> OSError:
+        if error.errno not in DISK_FULL:
+            return error
+        return SpillSpaceExhausted(
+            f"the disk that holds the journal {self.path} is full; make room there and start again: the job goes on "
+            "from what was written",
+            path=self.path,
+        )
+
+
+def _read(path: str, file: LogFile, identity: dict[str, str]) -> tuple[Contents, History | None]:
+    """What is in the journal, if it is this job's. Raises: InvalidJob."""
+    anew = f"To begin anew, remove {path} and {path}{_FILES}"
+    try:
+        contents = read_log(file.lines())
+        history = History.of(contents.records)
+    except (LogDamaged, HistoryImpossible) as error:
+        raise InvalidJob(f"the journal {path} is damaged: {error}. Nobody can go on with it. {anew}") from error
+    except OSError as error:
+        raise InvalidJob(f"the journal {path} cannot be read: {error.strerror or error}") from error
+    if history is None:
+        if contents.torn and not _may_be_torn_head(file):
+            raise InvalidJob(f"{path} is no journal of mincemeat's, and is left as it is; name another file")
+        return Contents([], 0, 0), None
+    head = history.head
+    if "journal" not in head:
+        raise InvalidJob(f"{path} is no journal of mincemeat's, and is left as it is; name another file")
+    written_by = f"{head.get('mincemeat')} on Python {head.get('python')}"
+    ours = f"{limits.VERSION} on Python {_python()}"
+    if head["journal"] != FORMAT or written_by != ours:
+        raise InvalidJob(
+            f"the journal {path} was written by mincemeat {written_by}, and this is {ours}. Finish its job with that "
+            f"version. {anew}"
+        )
+    difference = _difference(head["identity"], identity)
+    if difference:
+        raise InvalidJob(f"the journal {path} is of another job: {difference}. Name another journal. {anew}")
+    return contents, history
+
+
+def _may_be_torn_head(file: LogFile) -> bool:
+    """Whether all there is may be a first record that was never finished, or zeros that a power cut left."""
+    data = b"".join(file.lines())
+    return not data.strip(b"\0") or (b"\n" not in data.strip(b"\0") and b'{"journal":' in data[:40])
+
+
+def _difference(theirs: dict[str, str], ours: dict[str, str]) -> str:
+    for name in ours.keys() | theirs.keys():
+        if theirs.get(name) != ours.get(name):
+            return f"{name} is not what it was"
+    return ""
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _checksum(path: str) -> int:
+    value = 0
+    with open(path, "rb") as file:
+        while data := file.read(_CRC_BYTES):
+            value = crc32(data, value)
+    return value

@@ -1,0 +1,127 @@
+"""What the records of a journal amount to."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from mincemeat.journal.history import History, HistoryImpossible, MapCommit, ReduceCommit, SplitGroup, plan_record
+from mincemeat.journal.log import Record
+from mincemeat.model import AttemptId, MapReport
+
+HEAD: Record = {"journal": 1, "job": "j"}
+
+
+def group(first: int, count: int) -> Record:
+    return SplitGroup(first, (5,) * count, (None,) * count, tuple(range(count))).to_record()
+
+
+def mapped(name: str, splits: int = 1, worker: str = "A") -> MapCommit:
+    return MapCommit(AttemptId.parse(name), splits, worker, MapReport(5, 10, 0.5, 0, (1, 2)))
+
+
+def reduced(name: str) -> ReduceCommit:
+    return ReduceCommit(AttemptId.parse(name), f"{name}.result", 100, 12345)
+
+
+def history(*records: Record) -> History:
+    found = History.of([HEAD, *json.loads(json.dumps(records))])
+    assert found is not None
+    return found
+
+
+def test_nothing_has_no_history() -> None:
+    assert History.of([]) is None
+
+
+def test_values_travel_through_records() -> None:
+    commits = [mapped("m-00000.0", 2), mapped("m-00002.3")]
+    results = [reduced("r-00001.0")]
+    plan = [range(1), range(1, 64)]
+    found = history(
+        group(0, 2),
+        group(2, 1),
+        {"input": 3},
+        *(commit.to_record() for commit in commits),
+        plan_record(plan),
+        *(result.to_record() for result in results),
+    )
+    assert list(found.map_commits()) == commits
+    assert found.reduce_commits() == results
+    assert found.plan == plan
+    assert found.is_input_exhausted
+    assert [each.splits for each in found.groups] == [range(2), range(2, 3)]
+    assert found.lives == 1
+
+
+def test_each_life_is_counted() -> None:
+    assert history({"life": 1}, {"life": 2}).lives == 3
+
+
+def test_a_later_output_of_a_task_counts() -> None:
+    found = history(group(0, 1), mapped("m-00000.0").to_record(), mapped("m-00000.1", worker="B").to_record())
+    assert [commit.worker for commit in found.map_commits()] == ["B"]
+
+
+def test_what_was_voided_does_not_count() -> None:
+    found = history(
+        group(0, 2),
+        mapped("m-00000.0", 2).to_record(),
+        mapped("m-00000.1", 2).to_record(),
+        {"void": "m-00000.1"},
+        plan_record([range(64)]),
+        reduced("r-00000.0").to_record(),
+        {"void": "r-00000.0"},
+    )
+    assert [str(commit.attempt) for commit in found.map_commits()] == ["m-00000.0"]
+    assert found.reduce_commits() == []
+
+
+def test_an_output_of_several_splits_counts_while_none_of_them_was_attempted_again() -> None:
+    records = [group(0, 3), mapped("m-00000.0", 3).to_record()]
+    assert [commit.splits for commit in history(*records).map_commits()] == [3]
+    records.append(mapped("m-00001.1").to_record())
+    assert [str(commit.attempt) for commit in history(*records).map_commits()] == ["m-00001.1"]
+
+
+def test_no_split_is_in_two_outputs_whatever_was_recorded() -> None:
+    for seed in range(500):
+        chance = random.Random(seed)
+        records, splits = [], 0
+        for _ in range(chance.randrange(1, 6)):
+            count = chance.randrange(1, 4)
+            records.append(group(splits, count))
+            splits += count
+        for number in range(chance.randrange(12)):
+            first = chance.randrange(splits)
+            records.append(mapped(f"m-{first:05d}.{number}", chance.randrange(1, splits - first + 1)).to_record())
+            if chance.random() < 0.2:
+                records.append({"void": f"m-{first:05d}.{chance.randrange(number + 1)}"})
+        taken = [
+            index
+            for commit in history(*records).map_commits()
+            for index in range(commit.attempt.task.index, commit.attempt.task.index + commit.splits)
+        ]
+        assert taken == sorted(set(taken)), f"seed {seed}"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [{"unknown": 1}],
+        [group(1, 1)],
+        [group(0, 1), group(2, 1)],
+        [group(0, 1), {"input": 2}],
+        [mapped("m-00000.0").to_record()],
+        [group(0, 1), {**mapped("m-00000.0").to_record(), "map": "r-00000.0"}],
+        [group(0, 1), {**mapped("m-00000.0").to_record(), "report": [1]}],
+        [reduced("r-00000.0").to_record()],
+        [{"void": "nonsense"}],
+        [{"plan": "abc"}],
+    ],
+)
+def test_records_that_cannot_have_come_about_are_refused(records: list[Record]) -> None:
+    with pytest.raises(HistoryImpossible):
+        history(*records)
