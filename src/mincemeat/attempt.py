@@ -40,6 +40,7 @@ from mincemeat.shuffle.block import (
     iter_blocks,
     read_index,
 )
+from mincemeat.shuffle.damage import is_damage
 from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folded import FoldedGroups
 from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
@@ -344,11 +345,35 @@ def iter_results(path: str, *, loads: Loads = pickle.loads, stays_here: bool = F
     Raises: BlockCorrupt, results before the damage having been yielded; InvalidEmission for results that cannot be
     unpickled; OSError if there is no such file.
     """
-    entries = read_index(path)
-    stretch = Span(path, FILE_HEADER.size, sum(entry.length for entry in entries))
-    for block in iter_blocks(stretch):
+    for block in iter_blocks(_all_blocks(path)):
         keys, results = decode_columns(block, loads, stays_here=stays_here)
         yield from zip(keys, results, strict=True)
+
+
+def damage_of_results(path: str, form: str) -> str:
+    """What is wrong with a committed file of ``run_reduce`` in the form of ``UserFunctions.output``, "" for nothing.
+
+    Every checksum in it is compared, and nothing decoded. Memory: one block at a time. Raises: OSError, unless it says
+    that the file is gone or cannot be read.
+    """
+    try:
+        if form:
+            from mincemeat.sinks.parts import check_part
+
+            check_part(path)
+        else:
+            for _ in iter_blocks(_all_blocks(path)):
+                pass
+    except (BlockCorrupt, OSError) as error:
+        if not is_damage(error):
+            raise
+        return f"its results were damaged on their way: {error}"
+    return ""
+
+
+def _all_blocks(path: str) -> Span:
+    """Raises: BlockCorrupt; OSError."""
+    return Span(path, FILE_HEADER.size, sum(entry.length for entry in read_index(path)))
 
 
 # -- failure is data -------------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ from itertools import accumulate, chain
 from typing import Any, BinaryIO
 
 from mincemeat import attempt as attempts
+from mincemeat.errors import BlockCorrupt
 from mincemeat.model import AttemptId, Failure, FailureKind, Span, UserFunctions
+from mincemeat.shuffle.damage import damaged_spans
 from mincemeat.shuffle.store import JobStore
 from mincemeat.slot_channel import Header, encode, receive
 from mincemeat.sources.base import SplitUnreadable, open_split
@@ -72,6 +74,8 @@ class Slot:
             report = self._run(header, body)
         except SplitUnreadable as error:
             return encode({"did": "unreadable", "attempt": name, "message": str(error)})
+        except _InputDamaged as error:
+            return encode({"did": "damaged", "attempt": name, "spans": error.places, "message": str(error)})
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's failure
             return _failure_reply(name, self._describe(error))
         finally:
@@ -100,15 +104,20 @@ class Slot:
                 )._asdict()
         spans = [Span(*span) for span in header["spans"]]
         partitions = range(header["first"], header["last"])
-        return attempts.run_reduce(
-            functions,
-            spans,
-            partitions,
-            store,
-            attempt,
-            memory_bytes=self._job["memory_bytes"],
-            is_near=is_near,
-        )._asdict()
+        try:
+            return attempts.run_reduce(
+                functions,
+                spans,
+                partitions,
+                store,
+                attempt,
+                memory_bytes=self._job["memory_bytes"],
+                is_near=is_near,
+            )._asdict()
+        except (BlockCorrupt, OSError) as error:
+            if places := damaged_spans(spans, error):
+                raise _InputDamaged(str(error), places) from error
+            raise
 
     def _sampled(self, payloads: bytes) -> bytes:
         """The answer to a sample, and that this slot is ready, as one that was just started says."""
@@ -144,6 +153,14 @@ class Slot:
 
 class _CodeUnloadable(Exception):
     """The job's functions could not be loaded here; the cause says why."""
+
+
+class _InputDamaged(Exception):
+    """A reduce attempt cannot read all of its spans; ``places`` says which of them. Nobody is to blame for it yet."""
+
+    def __init__(self, message: str, places: list[int]) -> None:
+        super().__init__(message)
+        self.places = places
 
 
 def _failure_reply(name: str, failure: Failure) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import logging
@@ -12,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from mincemeat import limits
+from mincemeat.cluster.blocks import read_sections
 from mincemeat.cluster.connection import dial
+from mincemeat.cluster.coordinator import JobEnded
 from mincemeat.cluster.roster import WorkerRecord
 from mincemeat.cluster.session import told
 from mincemeat.errors import ConnectionFailed
 from mincemeat.model import Failure, FailureKind
+from mincemeat.shuffle.block import BlockWriter, encode_columns
 from mincemeat.wire import messages
 from mincemeat.wire.codec import encode
 from mincemeat.wire.handshake import Role
@@ -24,7 +28,19 @@ from tests.cluster.kit import check_closed, run
 from tests.kit.desk import HOST, PASSWORD, coordinating, get, hello, map_done, until
 
 
-def reduce_done(attempt: str, body: bytes = b"result") -> messages.ReduceDone:
+def results_file() -> bytes:
+    """A file of one result, as a reduce attempt leaves it."""
+    file = io.BytesIO()
+    writer = BlockWriter(file)
+    writer.append(0, encode_columns(["key"], ["result"], single=True), keys=1, pairs=1, single=True)
+    writer.finish()
+    return file.getvalue()
+
+
+RESULTS = results_file()
+
+
+def reduce_done(attempt: str, body: bytes = RESULTS) -> messages.ReduceDone:
     return messages.ReduceDone("job-1", attempt, 1, 1, 0.1, len(body), body=body)
 
 
@@ -104,7 +120,33 @@ def test_a_result_told_twice_is_there_once(tmp_path: Path) -> None:
             await liar.connection.send(done)
             assert (await desk.ended).error is None
             assert await liar.is_connected()
-            assert desk.results[0].read_bytes() == b"result"
+            assert desk.results[0].read_bytes() == RESULTS
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("inline_bytes", [limits.INLINE_BODY_BYTES, 0], ids=["small", "large"])
+def test_results_that_were_damaged_on_their_way_are_made_again(
+    inline_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were committed, and the caller failed over them when nobody was left to make them again."""
+    monkeypatch.setattr(limits, "INLINE_BODY_BYTES", inline_bytes)
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
+            await liar.do_map()
+            damaged = bytearray(RESULTS)
+            damaged[len(damaged) // 3] ^= 16
+            await liar.connection.send(reduce_done((await liar.expect(messages.ReduceStart)).attempt, bytes(damaged)))
+            again = (await liar.expect(messages.ReduceStart)).attempt
+            assert again == "r-00000.1"
+            done = reduce_done(again)
+            await liar.connection.send(done)
+            await liar.connection.send(done)  # told twice while it is looked at
+            assert (await desk.ended) == JobEnded()
+            assert await liar.is_connected()
+            assert desk.results[0].read_bytes() == RESULTS
+            assert [path.name for path in tmp_path.iterdir()] == ["r-00000.1.result"]
 
     run(scenario())
 
@@ -185,7 +227,7 @@ def test_a_worker_that_asks_and_does_not_read_is_cut_off(monkeypatch: pytest.Mon
 # -- relays ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [b"no JSON", b'["../../etc/passwd"]', b'["m-00000.0"]', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"no JSON", b'["../../etc/passwd"]', b"[" * 100_000])
 def test_nonsense_passed_on_to_a_holder_does_not_end_the_holder(body: bytes, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with coordinating(tmp_path, splits=0) as desk, desk.liar() as liar, desk.honest() as honest:
@@ -200,6 +242,23 @@ def test_nonsense_passed_on_to_a_holder_does_not_end_the_holder(body: bytes, tmp
             await asyncio.sleep(0)
             assert desk.coordinator.counts().workers == 2
             assert not honest.done()
+            channel.abort()
+
+    run(scenario())
+
+
+def test_an_output_that_its_holder_has_not_got_is_said_to_be_gone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=0) as desk, desk.liar() as liar, desk.honest():
+            holder = next(
+                record.worker for record in desk.coordinator._roster.everybody() if record.worker != liar.name
+            )
+            channel = await liar.channel()
+            await channel.send(get("relay", holder, b'["m-00007.0"]'))
+            assert await channel.receive() == messages.Answer(ok=True, message="", size=12)
+            path = tmp_path / "stretch"
+            path.write_bytes(b"".join([piece async for piece in channel.receive_body()]))
+            assert read_sections(path) == {7: None}
             channel.abort()
 
     run(scenario())

@@ -99,6 +99,9 @@ class Stage:
     def unreachable(self, worker: str, name: str, *maps: int) -> list[Instruction]:
         return self.send(BlocksUnreachable(worker, attempt(name), maps, "connection refused"))
 
+    def damaged(self, worker: str, name: str, *maps: int) -> list[Instruction]:
+        return self.send(BlocksUnreachable(worker, attempt(name), maps, "checksum mismatch", damaged=True))
+
     # -- scenes ------------------------------------------------------------------------------------------
 
     def reduce_phase(self, maps: int = 2, *, workers: tuple[str, ...] = ("a", "b")) -> list[Instruction]:

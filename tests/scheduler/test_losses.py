@@ -7,6 +7,7 @@ import pytest
 from mincemeat import limits
 from mincemeat.model import Phase, TaskId
 from mincemeat.scheduler import (
+    DropOutput,
     ExpireWorker,
     Heartbeat,
     InputExhausted,
@@ -144,6 +145,56 @@ def test_unreachable_blocks_do_not_go_round_for_ever(stage: Stage) -> None:
     end = verdict(stage.said)
     assert end.task == TaskId(Phase.MAP, 0)
     assert f"lost {limits.LOST_ATTEMPTS_MAX + 1} times" in end.failure.message
+
+
+def test_damaged_output_is_made_again_elsewhere_and_not_served_any_more(stage: Stage) -> None:
+    stage.reduce_phase()  # m-0 on a, m-1 on b, r-0 on a
+    said = stage.damaged("a", "r-00000.0", 1)
+    assert of_kind(said, DropOutput) == [DropOutput("b", attempt("m-00001.0"))]
+    assert starts(said) == [("a", "m-00001.1")]
+    counts = stage.machine.counts()
+    assert (counts.failed_attempts, counts.workers) == (0, 2)
+
+
+def test_holder_keeps_an_output_that_only_could_not_be_fetched(stage: Stage) -> None:
+    stage.reduce_phase()
+    assert of_kind(stage.unreachable("a", "r-00000.0", 1), DropOutput) == []
+
+
+def test_who_found_the_output_of_another_damaged_is_not_the_next_to_look(stage: Stage) -> None:
+    """It may be the fetcher's disk that damages them all."""
+    stage.reduce_phase()
+    stage.damaged("a", "r-00000.0", 1)
+    assert starts(stage.done("a", "m-00001.1")) == [("b", "r-00000.1")]
+
+
+def test_own_damaged_output_is_no_reason_to_look_from_elsewhere(stage: Stage) -> None:
+    stage.reduce_phase()
+    assert starts(stage.damaged("a", "r-00000.0", 0)) == [("b", "m-00000.1")]
+    assert starts(stage.done("b", "m-00000.1")) == [("a", "r-00000.1")]
+
+
+def test_only_worker_makes_a_damaged_output_again_itself() -> None:
+    stage = Stage()
+    stage.reduce_phase(workers=("a",))
+    assert starts(stage.damaged("a", "r-00000.0", 0, 1)) == [("a", "m-00000.1")]
+    stage.done("a", "m-00000.1")
+    assert starts(stage.done("a", "m-00001.1")) == [("a", "r-00000.1")]
+
+
+def test_damage_that_never_ends_fails_the_job_with_the_story(stage: Stage) -> None:
+    stage.reduce_phase()
+    for _ in range(1000):
+        for worker, name in stage.running():
+            if name.startswith("m"):
+                stage.done(worker, name)
+            else:
+                stage.damaged(worker, name, 0)
+        if stage.machine.is_over:
+            break
+    end = verdict(stage.said)
+    assert end.task == TaskId(Phase.MAP, 0)
+    assert "its output is damaged: checksum mismatch" in end.failure.message
 
 
 def test_unreachable_blocks_without_a_name_do_not_go_round_for_ever(stage: Stage) -> None:

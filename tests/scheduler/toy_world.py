@@ -197,6 +197,7 @@ class World:
                 AttemptFailed(worker.name, attempt, failure(kind)),
                 AttemptLost(worker.name, attempt, "slot taken away"),
                 BlocksUnreachable(worker.name, attempt, maps, "refused"),
+                BlocksUnreachable(worker.name, attempt, maps, "checksum mismatch", damaged=True),
             ]
             self.mail.append(self.chance.choice(troubles))
             return

@@ -5,13 +5,16 @@ know: who may fetch, which way a fetch takes, what a block holds.
 
 A stretch is, for each map output asked for and in that order, a section: map index and length as ``>IQ``, then the
 blocks of the asked partitions as they lie in the holder's file. The fetcher keeps the stretch as one file and remembers
-where each section's blocks begin.
+where each section's blocks begin. An output that is gone or damaged so that its blocks cannot be found has the length
+2**64 - 1 and nothing behind it; what cannot be read once its length is sent, is sent as zeros, which no checksum
+vouches for. So one bad file of a holder costs that output, and not all the others that were asked for with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, ConnectionFailed, RemoteProtocolError
 from mincemeat.model import AttemptId, Span
+from mincemeat.shuffle.damage import is_damage
 from mincemeat.shuffle.store import writing_file
 from mincemeat.wire import messages
 
@@ -27,7 +31,10 @@ if TYPE_CHECKING:
     from mincemeat.cluster.connection import Connection
     from mincemeat.shuffle.store import JobStore
 
+log = logging.getLogger("mincemeat")
+
 _SECTION: Final = struct.Struct(">IQ")
+_GONE: Final = 2**64 - 1
 
 
 def encode_attempts(attempts: Iterable[AttemptId]) -> bytes:
@@ -49,18 +56,47 @@ def decode_attempts(body: bytes) -> list[AttemptId]:
 class Stretch:
     """What a holder sends for one request. ``size`` is known before the first byte is read.
 
-    Raises: OSError, BlockCorrupt when an output is not (or no longer) there.
+    Raises: OSError where it says nothing of an output (no descriptors are left).
     """
 
     def __init__(self, store: JobStore, attempts: Iterable[AttemptId], partitions: range) -> None:
-        self._sections = [(attempt.task.index, store.spans(attempt, partitions)) for attempt in attempts]
-        self.size = sum(_SECTION.size + sum(span.length for span in spans) for _, spans in self._sections)
+        self._sections = [(attempt.task.index, _find_spans(store, attempt, partitions)) for attempt in attempts]
+        self.size = sum(_SECTION.size + _length(spans or ()) for _, spans in self._sections)
 
     def chunks(self) -> Iterator[bytes]:
         for index, spans in self._sections:
-            yield _SECTION.pack(index, sum(span.length for span in spans))
-            for span in spans:
-                yield from read_span(span)
+            yield _SECTION.pack(index, _GONE if spans is None else _length(spans))
+            for span in spans or ():
+                yield from _read_or_zeros(span)
+
+
+def _find_spans(store: JobStore, attempt: AttemptId, partitions: range) -> list[Span] | None:
+    """None: its output is gone, or damaged so that nothing in it can be found."""
+    try:
+        return store.spans(attempt, partitions)
+    except (OSError, BlockCorrupt) as error:
+        if not is_damage(error):
+            raise
+        log.warning("the output of %s cannot be served: %s", attempt, error)
+        return None
+
+
+def _length(spans: Iterable[Span]) -> int:
+    return sum(span.length for span in spans)
+
+
+def _read_or_zeros(span: Span) -> Iterator[bytes]:
+    left = span.length
+    try:
+        for data in read_span(span):
+            yield data
+            left -= len(data)
+    except (OSError, BlockCorrupt) as error:
+        log.warning("a part of %s is sent as zeros, because it cannot be read: %s", span.path, error)
+    while left:
+        data = bytes(min(left, limits.CHUNK_BYTES))
+        yield data
+        left -= len(data)
 
 
 def read_span(span: Span) -> Iterator[bytes]:
@@ -123,12 +159,12 @@ async def save(body: AsyncIterator[bytes], path: Path, size: int | None = None) 
     return written
 
 
-def read_sections(path: Path) -> dict[int, Span]:
-    """Where the blocks of each map output lie in a saved stretch.
+def read_sections(path: Path) -> dict[int, Span | None]:
+    """Where the blocks of each map output lie in a saved stretch; None for one that its holder no longer has.
 
     Raises: RemoteProtocolError if the sections do not add up to the file.
     """
-    spans: dict[int, Span] = {}
+    spans: dict[int, Span | None] = {}
     end = path.stat().st_size
     position = 0
     with open(path, "rb") as file:
@@ -139,6 +175,9 @@ def read_sections(path: Path) -> dict[int, Span]:
                 raise RemoteProtocolError("a stretch of blocks ends inside a section's head")
             index, length = _SECTION.unpack(head)
             position += _SECTION.size
+            if length == _GONE:
+                spans[index] = None
+                continue
             if position + length > end:
                 raise RemoteProtocolError("a stretch of blocks ends inside a section")
             spans[index] = Span(str(path), position, length)

@@ -17,12 +17,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from mincemeat import limits
+from mincemeat.attempt import damage_of_results
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.outside import OUTSIDE, Door, Outside
 from mincemeat.cluster.roster import Roster, WorkerRecord
@@ -90,6 +91,8 @@ class Coordinator:
         self._stop_asked = False
         self._stopped = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], None] = {}
+        # Reduce attempts whose results are here and being looked at.
+        self._checking: set[AttemptId] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: Door | None = None
 
@@ -277,7 +280,7 @@ class Coordinator:
         record = self._roster.add(connection, hello)
         log.info("worker %s joined with %d slots (%r)", record.worker, hello.slots, shorten(hello.hostname))
         self._welcome(record)
-        writer = self._spawn_writer(record)
+        writer = self._spawn(self._write(record))
         reason = "it left"
         try:
             self.handle(events.WorkerJoined(record.worker, hello.slots))
@@ -316,8 +319,8 @@ class Coordinator:
             )
         )
 
-    def _spawn_writer(self, record: WorkerRecord) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._write(record))
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
         return task
@@ -355,9 +358,11 @@ class Coordinator:
                     log.warning("worker %s could not carry out %s: %s", worker, attempt, failure.message)
                 self.handle(events.AttemptFailed(worker, attempt, failure))
             case messages.BlocksUnreachable():
+                if message.damaged:  # a disk that does this once may do so again
+                    log.warning("blocks for %s on worker %s are damaged: %s", message.attempt, worker, message.reason)
                 self.handle(
                     events.BlocksUnreachable(
-                        worker, AttemptId.parse(message.attempt), tuple(message.maps), message.reason
+                        worker, AttemptId.parse(message.attempt), tuple(message.maps), message.reason, message.damaged
                     )
                 )
             case _:
@@ -388,11 +393,41 @@ class Coordinator:
         attempt = AttemptId.parse(message.attempt)
         if attempt.task.phase is not Phase.REDUCE:
             raise RemoteProtocolError(f"{attempt} is not a reduce attempt")
-        if self._machine.is_running(worker, attempt):
-            path = self._supply.commit_result(worker, attempt, message)
+        if attempt in self._checking:
+            return  # told twice
+        if not self._machine.is_running(worker, attempt):
+            self._supply.drop_result(worker, attempt)
+            self.handle(events.AttemptDone(worker, attempt))
+            return
+        path = self._supply.commit_result(worker, attempt, message)
+        if message.output_bytes <= limits.INLINE_BODY_BYTES:
+            self._take_result(worker, attempt, path, damage_of_results(str(path), self._job.functions.output))
+        else:
+            self._checking.add(attempt)
+            self._spawn(self._check_result(worker, attempt, path))
+
+    async def _check_result(self, worker: str, attempt: AttemptId, path: Path) -> None:
+        """In another thread: reading a large result must not hold up heartbeats."""
+        loop = asyncio.get_running_loop()
+        try:
+            damage = await loop.run_in_executor(None, damage_of_results, str(path), self._job.functions.output)
+        except OSError as error:  # our own disk
+            self.crashed(error)
+            return
+        finally:
+            self._checking.discard(attempt)
+        self._guarded(self._take_result, worker, attempt, path, damage)
+
+    def _take_result(self, worker: str, attempt: AttemptId, path: Path, damage: str) -> None:
+        if damage:
+            log.warning("the results of %s from worker %s are made again: %s", attempt, worker, damage)
+            path.unlink(missing_ok=True)
+            self.handle(events.AttemptLost(worker, attempt, damage))
+            return
+        if self._machine.is_running(worker, attempt):  # still
             self._caller.reduce_done(attempt.task.index, path)
         else:
-            self._supply.drop_result(worker, attempt)
+            path.unlink(missing_ok=True)
         self.handle(events.AttemptDone(worker, attempt))
 
 

@@ -26,7 +26,7 @@ from mincemeat.cluster.blocks import (
 )
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.outside import OUTSIDE, Outside
-from mincemeat.errors import BlockCorrupt, ConnectionFailed, MincemeatError, RemoteProtocolError, SpillSpaceExhausted
+from mincemeat.errors import ConnectionFailed, MincemeatError, RemoteProtocolError, SpillSpaceExhausted
 from mincemeat.model import AttemptId, Span
 from mincemeat.shuffle.store import JobStore
 from mincemeat.wire import messages, tickets
@@ -47,10 +47,14 @@ class Holder:
 
 
 class Unreachable(MincemeatError):
-    """Neither the direct way nor the relay gave the outputs of the map tasks ``maps`` that ``holder`` has."""
+    """Neither the direct way nor the relay gave the outputs of the map tasks ``maps`` that ``holder`` has.
+
+    ``damaged``: it was reached, and they are gone there, or not what was written.
+    """
 
     holder: str = ""
     maps: list[int]
+    damaged: bool = False
 
 
 class HolderServer:
@@ -98,7 +102,7 @@ async def answer_with_blocks(connection: Connection, store: JobStore, body: byte
     """Answer with the blocks of partitions ``first`` to ``last`` - 1 of the outputs listed in ``body``."""
     try:
         stretch = Stretch(store, decode_attempts(body), range(first, last))
-    except (OSError, BlockCorrupt) as error:
+    except OSError as error:
         await connection.send(messages.Answer(ok=False, message=str(error), size=0))
         return
     await send_stretch(connection, stretch)
@@ -172,7 +176,8 @@ class Fetcher:
     ) -> dict[int, Span]:
         """Save the blocks of ``partitions`` of ``outputs`` at ``path``; where those of each map task lie in it.
 
-        Raises: Unreachable when both ways failed; OSError, SpillSpaceExhausted included, when our own disk is at fault.
+        Raises: Unreachable when both ways failed, and for those that the holder has no more; OSError,
+        SpillSpaceExhausted included, when our own disk is at fault.
         """
         request = messages.Get(
             what="blocks",
@@ -196,7 +201,12 @@ class Fetcher:
             raise
         except MincemeatError as error:
             raise Unreachable(str(error), holder=holder.worker, maps=maps) from error
-        return spans
+        found = {index: span for index, span in spans.items() if span is not None}
+        if len(found) < len(spans):
+            gone = sorted(spans.keys() - found.keys())
+            reason = f"worker {holder.worker} no longer has the outputs of {len(gone)} map tasks, or they are damaged"
+            raise Unreachable(reason, holder=holder.worker, maps=gone, damaged=True)
+        return found
 
     async def _fetch_directly(self, holder: Holder, request: messages.Get, path: Path) -> bool:
         """Whether it could be done. Raises: MincemeatError when the holder can be reached and does not have them."""

@@ -26,15 +26,14 @@ from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.fetching import (
     Channels,
     Fetcher,
-    Holder,
     HolderServer,
     Unreachable,
     answer_with_blocks,
     is_loopback,
 )
+from mincemeat.cluster.gathering import Gathering
 from mincemeat.cluster.outside import OUTSIDE, Outside
 from mincemeat.errors import (
-    BlockCorrupt,
     ConnectionFailed,
     JoinRefused,
     MincemeatError,
@@ -43,7 +42,7 @@ from mincemeat.errors import (
     SpillSpaceExhausted,
 )
 from mincemeat.limits import VERSION
-from mincemeat.model import AttemptId, Failure, FailureKind, Phase, Span, TaskId, shorten
+from mincemeat.model import AttemptId, Failure, FailureKind, Span, shorten
 from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.shuffle.store import JobStore, make_directory
 from mincemeat.slot_channel import Header, crash_failure, read_failure, timeout_failure
@@ -239,7 +238,12 @@ class WorkerSession:
             reply = told(job.job, start.attempt, timeout_failure(job.task_timeout_seconds or 0.0))
         except Unreachable as error:
             reply = messages.BlocksUnreachable(
-                job=job.job, attempt=start.attempt, holder=error.holder, maps=error.maps, reason=str(error)
+                job=job.job,
+                attempt=start.attempt,
+                holder=error.holder,
+                maps=error.maps,
+                reason=shorten(str(error), limits.MESSAGE_CHARS_MAX),
+                damaged=error.damaged,
             )
         except (MincemeatError, OSError) as error:
             reply = told(job.job, start.attempt, system_failure(error))
@@ -290,20 +294,30 @@ class WorkerSession:
                 path = directory / "inputs"
                 await self._channels.get(get("inputs", job.job, start.attempt), path)
                 inputs = path.read_bytes()
-            spans = await self._gather_spans(job.job, json.loads(inputs), partitions, directory)
-            header: Header = {
-                "do": "reduce",
-                "attempt": start.attempt,
-                "first": partitions.start,
-                "last": partitions.stop,
-                "spans": spans,
-            }
-            reply, body = await self._in_slot(job, header, b"")
+            assert self._fetcher is not None
+            gathering = Gathering(self._fetcher, self._store, job.job, partitions, json.loads(inputs), directory)
+            await gathering.gather()
+            reply, body = await self._reduce_in_slot(job, start, gathering.spans)
+            while reply["did"] == "damaged":  # twice at most: then it raises
+                await gathering.replace(reply["spans"], reply["message"])
+                reply, body = await self._reduce_in_slot(job, start, gathering.spans)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         if reply["did"] != "done":
             return told(job.job, start.attempt, read_failure(reply, body))
         return await self._reduce_done(job.job, start.attempt, reply["report"])
+
+    async def _reduce_in_slot(
+        self, job: messages.JobStart, start: messages.ReduceStart, spans: list[Span]
+    ) -> tuple[Header, bytes]:
+        header: Header = {
+            "do": "reduce",
+            "attempt": start.attempt,
+            "first": start.first_partition,
+            "last": start.last_partition,
+            "spans": spans,
+        }
+        return await self._in_slot(job, header, b"")
 
     async def _reduce_done(self, job: str, attempt: str, report: dict[str, Any]) -> messages.Message:
         identity = AttemptId.parse(attempt)
@@ -359,41 +373,6 @@ class WorkerSession:
         slot.prepared = job.job
 
     # -- blocks ------------------------------------------------------------------------------------------
-
-    async def _gather_spans(self, job: str, inputs: dict[str, Any], partitions: range, directory: Path) -> list[Span]:
-        """All blocks of ``partitions``, in map order: our own where they lie, the others fetched into ``directory``."""
-        fetcher = self._fetcher
-        assert fetcher is not None
-        holders = [Holder(**described) for described in inputs["holders"]]
-        outputs: list[list[AttemptId]] = [[] for _ in holders]
-        for index, number, position in inputs["maps"]:
-            outputs[position].append(AttemptId(TaskId(Phase.MAP, index), number))
-        found: dict[int, list[Span]] = {}
-
-        async def find(holder: Holder, outputs: list[AttemptId], path: Path) -> None:
-            if holder.worker == fetcher.worker:
-                found.update(self._own_spans(holder, outputs, partitions))
-                return
-            for start in range(0, len(outputs), limits.OUTPUTS_PER_FETCH_MAX):
-                batch = outputs[start : start + limits.OUTPUTS_PER_FETCH_MAX]
-                sections = await fetcher.fetch(job, holder, batch, partitions, path.with_suffix(f".{start}"))
-                found.update({index: [span] for index, span in sections.items()})
-
-        results = await asyncio.gather(
-            *(find(holder, outputs[at], directory / str(at)) for at, holder in enumerate(holders)),
-            return_exceptions=True,
-        )
-        for result in results:
-            if result is not None:
-                raise result
-        return [span for index, _, _ in inputs["maps"] for span in found[index]]
-
-    def _own_spans(self, holder: Holder, outputs: list[AttemptId], partitions: range) -> dict[int, list[Span]]:
-        try:
-            return {output.task.index: self._store.spans(output, partitions) for output in outputs}
-        except (OSError, BlockCorrupt) as error:  # no fetcher would fare better: they have to be made again
-            maps = [output.task.index for output in outputs]
-            raise Unreachable(str(error), holder=holder.worker, maps=maps) from error
 
     async def _upload_blocks(self, serve: messages.Serve) -> None:
         """Send blocks to the coordinator, for a fetcher that cannot reach this worker.

@@ -13,19 +13,21 @@ import sys
 import time
 from collections import deque
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mincemeat import limits, usercode
+from mincemeat.attempt import damage_of_results
 from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.engines.sampling import with_splitters
-from mincemeat.errors import UserCodeError
-from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase
+from mincemeat.errors import BlockCorrupt, UserCodeError
+from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, Span
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.scratch import ScratchDirectory, sweep_soon
+from mincemeat.shuffle.damage import is_damage
 from mincemeat.shuffle.store import JobStore, make_directory, writing_file
 from mincemeat.slot_channel import Decoder, Header, crash_failure, map_message, read_failure, timeout_failure
 from mincemeat.slots import SlotProcess
@@ -72,6 +74,13 @@ def carry_out(
             raise_original(error)
 
 
+class _Waiting(NamedTuple):
+    """An attempt that waits for a slot. ``outputs``: what a reduce attempt reads, as it was when it was to start."""
+
+    instruction: instructions.StartAttempt
+    outputs: list[AttemptId]
+
+
 class _Slot:
     def __init__(self, process: SlotProcess) -> None:
         self.process = process
@@ -80,6 +89,8 @@ class _Slot:
         self.has_job = False
         self.attempt: AttemptId | None = None
         self.deadline: float | None = None
+        # Whose output each of the spans is that a reduce attempt reads: indices of map tasks.
+        self.owners: list[int] = []
         # Where the attempt's splits lie with their data inside, if the slot had to be given that.
         self.data: str | None = None
 
@@ -100,7 +111,9 @@ class _LocalRun:
         self._drain = ResultDrain(sink, stays_here=True)
         self._code: bytes | None = None
         self._slots: list[_Slot] = []
-        self._waiting: deque[instructions.StartAttempt] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        # The map outputs, as of a generation of them.
+        self._outputs: tuple[int, list[AttemptId]] = (-1, [])
         self._starved_since: float | None = None
         self._selector = selectors.DefaultSelector()
         self._events: deque[events.Event] = deque()
@@ -150,7 +163,7 @@ class _LocalRun:
                     events.InputExhausted() if splits is None else events.SplitsProduced(splits.start, len(splits))
                 )
             case instructions.StartAttempt():
-                self._waiting.append(instruction)
+                self._waiting.append(_Waiting(instruction, self._outputs_for(instruction)))
             case instructions.CancelAttempt():
                 self._cancel(instruction.attempt)
             case instructions.DropOutput():
@@ -178,10 +191,8 @@ class _LocalRun:
 
     def _dispatch(self, now: float) -> None:
         """Hand waiting attempts to idle slots; start further slots, twice as many each time, while some still wait."""
-        for slot in self._slots:
-            if not self._waiting:
-                break
-            if slot.attempt is None:
+        for slot in list(self._slots):
+            while self._waiting and slot.attempt is None:  # once more where an attempt could not be started
                 self._start(slot, self._waiting.popleft())
         is_growing = len(self._slots) < self._slots_max and all(slot.is_ready for slot in self._slots)
         if not self._waiting or not is_growing:
@@ -197,27 +208,57 @@ class _LocalRun:
                 self.add_slot(SlotProcess())
             self._dispatch(now)
 
-    def _start(self, slot: _Slot, instruction: instructions.StartAttempt) -> None:
+    def _outputs_for(self, instruction: instructions.StartAttempt) -> list[AttemptId]:
+        """What is there to be read now: an output that is lost while the attempt waits must not be left out of it."""
+        if instruction.partitions is None:
+            return []
+        generation, outputs = self._outputs
+        if generation != self._machine.generation:
+            outputs = [output for _, output, _ in self._machine.map_outputs()]
+            self._outputs = self._machine.generation, outputs
+        return outputs
+
+    def _start(self, slot: _Slot, waiting: _Waiting) -> None:
+        instruction = waiting.instruction
+        if instruction.partitions is not None:
+            self._start_reduce(slot, instruction.attempt, instruction.partitions, waiting.outputs)
+            return
         attempt = slot.attempt = instruction.attempt
         self._give_job(slot)
         self._set_deadline(slot, instruction.splits)
-        if attempt.task.phase is Phase.MAP:
-            splits = range(attempt.task.index, attempt.task.index + instruction.splits)
-            slot.process.send(*map_message(attempt, [self._source.payload(index) for index in splits]))
+        splits = range(attempt.task.index, attempt.task.index + instruction.splits)
+        slot.process.send(*map_message(attempt, [self._source.payload(index) for index in splits]))
+
+    def _start_reduce(self, slot: _Slot, attempt: AttemptId, partitions: range, outputs: list[AttemptId]) -> None:
+        spans: list[Span] = []
+        owners: list[int] = []
+        damaged: list[int] = []
+        reason = ""
+        for output in outputs:
+            try:
+                found = self._store.spans(output, partitions)
+            except (OSError, BlockCorrupt) as error:
+                if not is_damage(error):
+                    raise
+                damaged.append(output.task.index)
+                reason = str(error)
+            else:
+                spans += found
+                owners += [output.task.index] * len(found)
+        if damaged:
+            self._handle(events.BlocksUnreachable(_WORKER, attempt, tuple(damaged), reason, damaged=True))
             return
-        partitions = instruction.partitions
-        assert partitions is not None
+        slot.attempt = attempt
+        slot.owners = owners
+        self._give_job(slot)
+        self._set_deadline(slot, 1)
         slot.process.send(
             {
                 "do": "reduce",
                 "attempt": str(attempt),
                 "first": partitions.start,
                 "last": partitions.stop,
-                "spans": [
-                    span
-                    for _, output, _ in self._machine.map_outputs()
-                    for span in self._store.spans(output, partitions)
-                ],
+                "spans": spans,
             }
         )
 
@@ -262,7 +303,7 @@ class _LocalRun:
 
     def _cancel(self, attempt: AttemptId) -> None:
         for waiting in self._waiting:
-            if waiting.attempt == attempt:
+            if waiting.instruction.attempt == attempt:
                 self._waiting.remove(waiting)
                 return
         for slot in self._slots:
@@ -308,6 +349,9 @@ class _LocalRun:
                 self._handle(self._committed(attempt, header["report"]))
             case "failed":
                 self._handle(events.AttemptFailed(_WORKER, attempt, read_failure(header, body)))
+            case "damaged":
+                maps = tuple(sorted({slot.owners[place] for place in header["spans"]}))
+                self._handle(events.BlocksUnreachable(_WORKER, attempt, maps, header["message"], damaged=True))
             case "unreadable" if not had_data:
                 try:
                     self._start_with_data(slot, attempt)
@@ -320,6 +364,10 @@ class _LocalRun:
 
     def _committed(self, attempt: AttemptId, report: dict[str, Any]) -> events.Event:
         if attempt.task.phase is Phase.REDUCE:
+            damage = damage_of_results(self._store.path(attempt), self._job.functions.output)
+            if damage:
+                self._store.drop(attempt)
+                return events.AttemptLost(_WORKER, attempt, damage)
             self._drain.add(attempt.task.index, self._store.path(attempt))
             return events.AttemptDone(_WORKER, attempt)
         done = MapReport(**{**report, "partition_bytes": tuple(report["partition_bytes"])})

@@ -96,13 +96,15 @@ class AttemptLost(NamedTuple):
 class BlocksUnreachable(NamedTuple):
     """A reduce attempt gave up: the outputs of map tasks ``maps`` could not be had from their holders.
 
-    Shape: indices, of the first split where an output holds several.
+    Shape: indices, of the first split where an output holds several. ``damaged``: they could be had, or were found to
+    be gone, and are not what was written; their holders had better not serve them to anybody.
     """
 
     worker: str
     attempt: AttemptId
     maps: tuple[int, ...]
     reason: str
+    damaged: bool = False
 
 
 class SplitsProduced(NamedTuple):

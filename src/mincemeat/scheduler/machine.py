@@ -378,6 +378,10 @@ class Machine:
             # Nothing to do again that would make the next attempt fare better: a plain loss, which is bounded.
             self._lose_on_live_worker(attempt, event.reason)
             return
+        what = "is damaged" if event.damaged else "could not be fetched"
+        if event.damaged and any(task.committed and task.committed.worker is not attempt.worker for task in named):
+            # The damage may be of the fetcher's own making: its disk must not use up the losses of every map task.
+            attempt.task.lost_on |= {attempt.worker.name}
         ledger.drop_attempt(attempt, AttemptState.LOST, self._now, shorten(event.reason))
         for task in named:
             # Every map task was committed when this attempt started. An output committed later replaced the one it
@@ -387,8 +391,11 @@ class Machine:
                 for member in output.tasks:
                     member.losses += 1
                     member.lost_on |= {output.worker.name}
-                # The holder keeps the files: another reduce attempt may be reading them from a place that can reach it.
-                ledger.lose_output(output, self._now, f"its output could not be fetched: {shorten(event.reason)}")
+                ledger.lose_output(output, self._now, f"its output {what}: {shorten(event.reason)}")
+                # Else the holder keeps the files: another reduce attempt may be reading them from a place that can
+                # reach it. One that still wants a damaged one is told that it is gone, and starts again, too.
+                if event.damaged:
+                    self._instruct(instructions.DropOutput(output.worker.name, output.id))
         self._check_losses(named)
 
     def _check_losses(self, tasks: Iterable[TaskRecord]) -> None:

@@ -8,7 +8,7 @@ Decides: the forms there are, and what is known of a part. A *form* is what a jo
 
 A part leaves its attempt with its facts behind it, so that whoever takes it need not read it:
 
-    part file := the part's bytes, facts as JSON, trailer (length of the JSON, magic)
+    part file := the part's bytes, facts as JSON, trailer (length of the JSON, its CRC-32, magic)
 
 They are cut off (``take_facts``) before anybody else sees the file. Knows nothing of attempts, directories or readers.
 """
@@ -22,7 +22,7 @@ import os
 import struct
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 from zlib import crc32
 
 from mincemeat.errors import BlockCorrupt
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from mincemeat.shuffle.texttable import TextColumns
     from mincemeat.sinks.formats import Format
 
-_TRAILER: Final = struct.Struct("<I8s")
-_MAGIC: Final = b"MCMPART1"
+_TRAILER: Final = struct.Struct("<II8s")
+_MAGIC: Final = b"MCMPART2"
 _BUFFER_BYTES: Final = 256 * 2**10
 _CRC_BYTES: Final = 2**20
 
@@ -150,7 +150,7 @@ class PartWriter(abc.ABC):
         )
         text = json.dumps(facts._asdict()).encode("ascii")
         with open(self.path, "ab") as file:
-            file.write(text + _TRAILER.pack(len(text), _MAGIC))
+            file.write(text + _TRAILER.pack(len(text), crc32(text), _MAGIC))
             file.flush()
             if self._alone:
                 os.fsync(file.fileno())
@@ -233,21 +233,38 @@ def format_called(name: str) -> Format:
 def take_facts(path: str) -> PartFacts:
     """The facts behind the part at ``path``, which are cut off. Raises: BlockCorrupt if they are not there; OSError."""
     with open(path, "r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TRAILER.size))
-        trailer = file.read()
-        length, magic = _TRAILER.unpack(trailer) if len(trailer) == _TRAILER.size else (0, b"")
-        end = size - _TRAILER.size - length
-        if magic != _MAGIC or end < 0:
-            raise _corrupt(path, size, "its facts are missing or cut")
-        file.seek(end)
-        try:
-            facts = PartFacts.from_json(json.loads(file.read(length)))
-        except (KeyError, TypeError, ValueError) as error:
-            raise _corrupt(path, end, f"its facts cannot be read ({error})") from error
-        if facts.bytes != end:
-            raise _corrupt(path, end, f"it should have {facts.bytes} bytes")
-        file.truncate(end)
+        facts = _read_facts(file, path)
+        file.truncate(facts.bytes)
+    return facts
+
+
+def check_part(path: str) -> None:
+    """Read the whole part at ``path``, its facts behind it. Raises: BlockCorrupt if it is not as it was; OSError."""
+    with open(path, "rb") as file:
+        facts = _read_facts(file, path)
+    _, found = checksum(path, length=facts.bytes)
+    if found != facts.crc32:
+        raise _corrupt(path, 0, f"checksum mismatch (expected {facts.crc32:08x}, found {found:08x})")
+
+
+def _read_facts(file: BinaryIO, path: str) -> PartFacts:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TRAILER.size))
+    trailer = file.read()
+    length, crc, magic = _TRAILER.unpack(trailer) if len(trailer) == _TRAILER.size else (0, 0, b"")
+    end = size - _TRAILER.size - length
+    if magic != _MAGIC or end < 0:
+        raise _corrupt(path, size, "its facts are missing or cut")
+    file.seek(end)
+    text = file.read(length)
+    if crc32(text) != crc:
+        raise _corrupt(path, end, f"its facts are damaged (expected {crc:08x}, found {crc32(text):08x})")
+    try:
+        facts = PartFacts.from_json(json.loads(text))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _corrupt(path, end, f"its facts cannot be read ({error})") from error
+    if facts.bytes != end:
+        raise _corrupt(path, end, f"it should have {facts.bytes} bytes")
     return facts
 
 

@@ -90,13 +90,17 @@ class AttemptFailed(Message):
 
 @dataclass(frozen=True)
 class BlocksUnreachable(Message):
-    """A reduce attempt could not fetch the outputs of these map tasks from their holder."""
+    """A reduce attempt could not fetch the outputs of these map tasks from their holder.
+
+    `damaged`: the holder was reached, and they are gone there or not what was written.
+    """
 
     job: str
     attempt: str
     holder: str
     maps: list[int]
     reason: str
+    damaged: bool
 
 
 @dataclass(frozen=True)
