@@ -49,6 +49,7 @@ def run(
     partitions: int = limits.PARTITIONS,
     max_attempts: int | None = None,
     task_timeout: float | None = None,
+    backups: bool | None = None,
     memory: int | str | None = None,
     output: str | os.PathLike[str] | None = None,
     password: Password = "",
@@ -77,6 +78,8 @@ def run(
         partitions: how finely keys are dealt out for reducing.
         max_attempts: a task that failed this often fails the job; default: 4.
         task_timeout: seconds that one attempt may take; default: as long as it wants.
+        backups: idle slots of the cluster repeat an attempt that takes far longer than others, and the first to end
+            counts; default: True. The other engines know only False.
         memory: about how many bytes of keys and values one slot holds, as a number or as text such as ``"256MB"``;
             what is more goes to disk. Default: a share of this machine's memory, at most 256 MiB.
         output: the file that results are written to, as its ending says: .jsonl, .csv, .tsv, .txt, .sqlite, .db,
@@ -95,6 +98,7 @@ def run(
         split=split,
         max_attempts=max_attempts,
         task_timeout=task_timeout,
+        backups=backups,
         password=password,
         host=host,
         port=port,
@@ -116,6 +120,7 @@ def run(
         partitions=partitions,
         max_attempts=max_attempts,
         task_timeout=task_timeout,
+        backups=backups,
         memory=memory,
         progress=progress,
     )
@@ -131,6 +136,7 @@ def run_job(
     partitions: int = limits.PARTITIONS,
     max_attempts: int | None = None,
     task_timeout: float | None = None,
+    backups: bool | None = None,
     memory: int | str | None = None,
     progress: bool | None = None,
 ) -> Snapshot | None:
@@ -148,6 +154,7 @@ def run_job(
                 "max_attempts", limits.MAX_ATTEMPTS if max_attempts is None else max_attempts, 1, 1000
             ),
             task_timeout_seconds=_checked_timeout(task_timeout),
+            backups=_checked_bool("backups", True if backups is None else backups),
             memory_bytes=memory_bytes,
             reduce_task_bytes=min(
                 limits.REDUCE_TASK_BYTES, max(1, int(memory_bytes * limits.REDUCE_TASK_MEMORY_SHARE))
@@ -186,6 +193,7 @@ def make_engine(
     split: int | None = None,
     max_attempts: int | None = None,
     task_timeout: float | None = None,
+    backups: bool | None = None,
     password: Password = "",
     host: str | None = None,
     port: int | None = None,
@@ -195,15 +203,17 @@ def make_engine(
         _checked_int("workers", workers, 0 if name == "cluster" else 1, 4096)
     if split is not None:
         _checked_int("split", split, 1, 2**31)
-    network = {"password": password or None, "host": host, "port": port}
+    # Without backups is how the others carry jobs out. On one machine what makes an attempt slow is nearly always its
+    # record, or what all slots share: a second one beside it would only take memory and cores from the others.
+    others_cannot = {"backups": backups or None, "password": password or None, "host": host, "port": port}
     if name == "inline":
         retries = {"max_attempts": max_attempts, "task_timeout": task_timeout}
-        _refuse(name, {"workers": workers if workers != 1 else None, **retries, **network})
+        _refuse(name, {"workers": workers if workers != 1 else None, **retries, **others_cannot})
         from mincemeat.engines.inline import InlineEngine
 
         return InlineEngine(split)
     if name == "processes":
-        _refuse(name, network)
+        _refuse(name, others_cannot)
         from mincemeat.engines.processes import ProcessesEngine
 
         return ProcessesEngine(workers, split)
@@ -245,6 +255,7 @@ class Server:
         partitions: int = limits.PARTITIONS,
         max_attempts: int | None = None,
         task_timeout: float | None = None,
+        backups: bool | None = None,
         memory: int | str | None = None,
         output: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
@@ -261,6 +272,7 @@ class Server:
         self.partitions = partitions
         self.max_attempts = max_attempts
         self.task_timeout = task_timeout
+        self.backups = backups
         self.memory = memory
         self.output = output
         self.progress = progress
@@ -306,6 +318,7 @@ class Server:
             partitions=self.partitions,
             max_attempts=self.max_attempts,
             task_timeout=self.task_timeout,
+            backups=self.backups,
             memory=self.memory,
             progress=self.progress,
         )
@@ -353,8 +366,7 @@ def _checked_functions(functions: UserFunctions) -> UserFunctions:
         function = getattr(functions, name)
         if function is not None and not callable(function):
             raise InvalidJob(f"{name} must be a function, not {type(function).__name__}")
-    if not isinstance(functions.sort, bool):
-        raise InvalidJob(f"sort must be True or False, not {functions.sort!r}")
+    _checked_bool("sort", functions.sort)
     if not isinstance(functions.sort_values, bool) and not callable(functions.sort_values):
         raise InvalidJob(f"sort_values must be True, False or a key function, not {functions.sort_values!r}")
     map_side(functions)  # raises for a combiner that cannot be one
@@ -364,6 +376,12 @@ def _checked_functions(functions: UserFunctions) -> UserFunctions:
 def _checked_int(name: str, value: int, least: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InvalidJob(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
+def _checked_bool(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidJob(f"{name} must be True or False, not {value!r}")
     return value
 
 

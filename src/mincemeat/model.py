@@ -87,6 +87,7 @@ class Job(NamedTuple):
     """One datasource with its functions and options, as every room below the API sees it (the datasource apart).
 
     ``memory_bytes`` bounds one slot's group buffer; ``task_timeout_seconds`` bounds one attempt, ``None`` is no bound.
+    ``backups``: idle slots of a cluster may repeat what takes far longer than it should.
     """
 
     job_id: str
@@ -96,6 +97,7 @@ class Job(NamedTuple):
     max_attempts: int = limits.MAX_ATTEMPTS
     task_timeout_seconds: float | None = None
     reduce_task_bytes: int = limits.REDUCE_TASK_BYTES
+    backups: bool = True
 
 
 class FailureKind(enum.Enum):

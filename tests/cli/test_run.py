@@ -299,6 +299,7 @@ class _Stop(Exception):
         (["--engine", "processes", "--workers", "3"], "env", {"workers": 3}),
         (["--engine", "inline", "--split", "5", "--max-attempts", "2"], None, {"split": 5, "max_attempts": 2}),
         (["--task-timeout", "1.5"], None, {"task_timeout": 1.5}),
+        (["--no-backups"], None, {"backups": False}),
     ],
 )
 def test_options_reach_the_engine(
@@ -337,9 +338,15 @@ def test_attempts_time_limit_and_memory_reach_the_job(
     monkeypatch.setattr("mincemeat.cli.run.make_engine", lambda *_, **__: None)
     monkeypatch.setattr("mincemeat.cli.run.run_job", fake)
     code, _, said = run(
-        wordcount, rhyme, "--max-attempts", "2", "--task-timeout", "9", "--memory", "2MiB", "--progress"
+        wordcount, rhyme, "--max-attempts", "2", "--task-timeout", "9", "--no-backups", "--memory", "2MiB", "--progress"
     )
-    assert given == {"max_attempts": 2, "task_timeout": 9.0, "memory": 2 * 2**20, "progress": True}
+    assert given == {
+        "max_attempts": 2,
+        "task_timeout": 9.0,
+        "backups": False,
+        "memory": 2 * 2**20,
+        "progress": True,
+    }
     assert (code, said) == (0, "0 results from 18,402,211 records in 0:08, 2 failed attempts made good\n")
 
 

@@ -508,13 +508,13 @@ def test_the_callers_objects_are_touched_in_the_callers_thread_only(engine: str)
     assert sorted(source.released) == [0, 1, 2]
 
 
-NETWORK: dict[str, Any] = {"password": "changeme", "host": LOOPBACK, "port": 0}
+ONLY_CLUSTER: dict[str, Any] = {"password": "changeme", "host": LOOPBACK, "port": 0, "backups": True}
 
 
 @pytest.mark.parametrize(
     ("engine", "option", "value"),
     [("inline", option, value) for option, value in {"workers": 2, "max_attempts": 4, "task_timeout": 1.0}.items()]
-    + [(engine, option, value) for engine in ("inline", "processes") for option, value in NETWORK.items()],
+    + [(engine, option, value) for engine in ("inline", "processes") for option, value in ONLY_CLUSTER.items()],
 )
 def test_an_option_that_an_engine_cannot_honour_is_refused_by_name(engine: str, option: str, value: object) -> None:
     with pytest.raises(InvalidJob, match=f"engine '{engine}' cannot honour {option}="):

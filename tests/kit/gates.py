@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 GROUPS = 5
+# Set in the environment of a worker that never ends what others do at once.
+SLUGGISH = "TEST_IS_SLUGGISH"
 # Far beyond what a busy machine needs: only a test that fails waits so long.
 PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 0.005
@@ -63,8 +65,28 @@ def held(key: str, record: Record) -> Iterator[tuple[int, int]]:
     yield number % GROUPS, number
 
 
+def sluggish(key: str, record: Record) -> Iterator[tuple[int, int]]:
+    """As ``held``, and where the environment says so it waits for the gate ``thaw`` besides."""
+    yield from held(key, record)
+    if os.environ.get(SLUGGISH):
+        pass_gate(Path(key).parent, "thaw")
+
+
 def as_given(key: Any, values: list[Any]) -> list[Any]:
     return values
+
+
+def sluggish_as_given(directory: Path) -> Callable[[Any, list[Any]], list[Any]]:
+    """As ``held_as_given``, and where the environment says so it waits for the gate ``thaw`` besides."""
+    reducefn = held_as_given(directory)
+
+    def reduce_sluggishly(key: Any, values: list[Any]) -> list[Any]:
+        values = reducefn(key, values)
+        if os.environ.get(SLUGGISH):
+            pass_gate(directory, "thaw")
+        return values
+
+    return reduce_sluggishly
 
 
 def held_as_given(directory: Path) -> Callable[[Any, list[Any]], list[Any]]:

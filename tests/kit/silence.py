@@ -13,10 +13,14 @@ _READ_BYTES = 65536
 
 
 class Wire:
-    """Forwards connections to ``target`` until ``cut``. Packets are then dropped, as a pulled cable drops them."""
+    """Forwards connections to ``target`` until ``cut``. Packets are then dropped, as a pulled cable drops them.
 
-    def __init__(self, target: int) -> None:
+    ``source``: the address from which they come, as another machine's: any of 127.0.0.0/8 on Linux.
+    """
+
+    def __init__(self, target: int, source: str = LOOPBACK) -> None:
         self._target = target
+        self._source = source
         self._is_cut = threading.Event()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -52,7 +56,7 @@ class Wire:
             self._sockets.append(near)
             if self._is_cut.is_set():
                 continue  # connected as far as the dialer knows, and not a word
-            far = socket.create_connection((LOOPBACK, self._target))
+            far = socket.create_connection((LOOPBACK, self._target), source_address=(self._source, 0))
             self._sockets.append(far)
             self._start(self._forward, near, far)
             self._start(self._forward, far, near)
@@ -69,8 +73,8 @@ class Wire:
 
 
 @contextmanager
-def wire_to(port: int) -> Iterator[Wire]:
-    wire = Wire(port)
+def wire_to(port: int, source: str = LOOPBACK) -> Iterator[Wire]:
+    wire = Wire(port, source)
     try:
         yield wire
     finally:

@@ -61,8 +61,10 @@ class Stage:
         self.wanted += sum(isinstance(instruction, ProduceSplit) for instruction in said)
         return said
 
-    def join(self, *workers: str, slots: int = 1) -> list[Instruction]:
-        return [said for worker in workers for said in self.send(WorkerJoined(worker, slots))]
+    def join(self, *workers: str, slots: int = 1, host: str | None = None) -> list[Instruction]:
+        """Each on a machine of its own, unless told otherwise."""
+        joins = [WorkerJoined(worker, slots, host=worker if host is None else host) for worker in workers]
+        return [said for join in joins for said in self.send(join)]
 
     def leave(self, worker: str) -> list[Instruction]:
         return self.send(WorkerLeft(worker, "gone"))

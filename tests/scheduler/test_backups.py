@@ -128,6 +128,52 @@ def test_a_map_task_that_is_attempted_again_in_the_reduce_phase_gets_a_backup() 
     assert mapper != second
 
 
+def test_a_small_phase_is_cloned_on_another_machine_only() -> None:
+    """Beside a server with four workers on two cores, clones took the cores from what they were to speed up."""
+    stage = Stage(backups=True)
+    stage.join("s", "beside", host="here")
+    stage.split()
+    stage.exhaust()
+    assert starts(stage.send(Tick(), at=stage.now + 100.0)) == []
+    stage.join("a", host="there")
+    assert starts(stage.send(Tick())) == [("a", "m-00000.1")]
+
+
+def test_a_straggler_gets_a_backup_on_its_own_machine_too() -> None:
+    stage = Stage(backups=True)
+    stage.join("s", "beside", host="here")
+    stage.split(2)
+    stage.exhaust()
+    stage.done("beside", "m-00001.0")
+    assert starts(stage.send(Tick(), at=stage.now + 100.0)) == [("beside", "m-00000.1")]
+
+
+def test_an_attempt_that_cannot_be_cloned_takes_no_place_from_one_that_can() -> None:
+    stage = Stage(backups=True)
+    stage.join("s", host="here")
+    stage.split()
+    stage.join("t", host="there")
+    stage.split()
+    stage.join("beside", host="here")
+    stage.exhaust()
+    assert starts(stage.send(Tick(), at=stage.now + 100.0)) == [("beside", "m-00001.1")]
+
+
+def test_splits_that_failed_together_get_no_further_backup() -> None:
+    """One of them hung: each attempt at all of them was backed up before it failed, so none was attempted alone."""
+    stage = Stage(backups=True)
+    stage.join("s", "a", "b")
+    stage.group(3)
+    stage.exhaust()
+    [(_, backup)] = starts(stage.send(Tick(), at=stage.now + 100.0))
+    stage.fail("s", "m-00000.0", FailureKind.TIMEOUT)
+    assert starts(stage.send(Tick(), at=stage.now + 100.0)) == []
+    [(worker, name)] = stage.running()
+    assert name == backup
+    alone = starts(stage.fail(worker, name, FailureKind.TIMEOUT))
+    assert {attempt(name).task.index for _, name in alone} == {0, 1, 2}
+
+
 def test_no_backup_within_the_first_second() -> None:
     stage = Stage(backups=True)
     stage.join("s", "a")

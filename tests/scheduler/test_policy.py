@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mincemeat import limits
-from mincemeat.model import AttemptId, FailureKind, Phase, TaskId
+from mincemeat.model import FailureKind
 from mincemeat.scheduler import policy
 
 MB = 2**20
@@ -138,18 +138,6 @@ def test_a_split_always_has_a_legal_size(records: int, seconds: float, previous:
     assert 1 <= policy.next_split_records(records, seconds, previous) <= limits.SPLIT_RECORDS_MAX
 
 
-def attempts(*ages: float) -> list[tuple[AttemptId, float]]:
-    return [(AttemptId(TaskId(Phase.MAP, index), 0), age) for index, age in enumerate(ages)]
-
-
-def chosen(*ages: float, idle: int = 5, total: int = 100, backups: int = 0) -> list[int]:
-    running = len(ages) + backups
-    found = policy.choose_backups(
-        attempts(*ages), running_total=running, backups_running=backups, idle_slots=idle, total=total
-    )
-    return [attempt.task.index for attempt in found]
-
-
 def straggles_after(*seconds: float, committed: int = 90, total: int = 100) -> float:
     return policy.straggler_seconds(committed=committed, total=total, recent_seconds=seconds)
 
@@ -163,38 +151,45 @@ def test_no_straggler_before_three_quarters_are_committed() -> None:
     assert straggles_after(2.0, committed=75) == 6.0
 
 
+def test_small_phase_has_stragglers_as_soon_as_one_task_is_committed() -> None:
+    assert straggles_after(2.0, committed=1, total=9) == 6.0
+
+
 def test_no_straggler_without_a_median() -> None:
     assert straggles_after() == math.inf
+    assert straggles_after(total=1, committed=0) == math.inf
 
 
 def test_no_straggler_within_the_time_that_its_slot_takes_to_start_again() -> None:
     assert straggles_after(0.001) == limits.BACKUP_SECONDS_LEAST
-    assert straggles_after(committed=0, total=1) == limits.BACKUP_SECONDS_LEAST
 
 
-def test_small_phase_is_repeated_from_its_beginning() -> None:
-    assert straggles_after(committed=0, total=limits.SMALL_JOB_TASKS - 1) < math.inf
+def test_small_phase_is_cloned_when_others_were_done_and_not_within_a_second() -> None:
+    assert policy.clone_seconds(total=9, recent_seconds=[]) == limits.BACKUP_SECONDS_LEAST
+    assert policy.clone_seconds(total=9, recent_seconds=[60.0]) == 60.0
+    assert policy.clone_seconds(total=limits.SMALL_JOB_TASKS, recent_seconds=[60.0]) == math.inf
 
 
-def test_small_phase_is_not_repeated_before_its_attempts_take_longer_than_others_did() -> None:
-    assert straggles_after(60.0, committed=1, total=9) == 60.0
+def room(running: int, *, backups: int = 0, idle: int = 50, total: int = 100) -> int:
+    return policy.backup_room(running_total=running, backups_running=backups, idle_slots=idle, total=total)
 
 
-def test_no_backup_without_an_idle_slot() -> None:
-    assert chosen(100.0, idle=0) == []
-
-
-def test_backups_are_at_most_a_tenth_of_what_runs_and_the_oldest_go_first() -> None:
-    assert chosen(*[4.0] * 18, 6.0, 5.0) == [18, 19]
+def test_backups_are_at_most_a_tenth_of_what_runs_but_one_is_allowed() -> None:
+    assert [room(running) for running in (1, 19, 20, 29, 30)] == [1, 1, 2, 2, 3]
 
 
 def test_backups_that_run_are_counted() -> None:
-    assert chosen(5.0, backups=1) == []
-    assert chosen(5.0, backups=3) == []
+    assert room(20, backups=1) == 1
+    assert room(5, backups=3) < 1
 
 
-def test_small_phase_is_repeated_on_all_idle_slots() -> None:
-    assert chosen(0.5, 0.7, 0.6, total=9, idle=2) == [1, 2]
+def test_backups_have_no_more_than_the_idle_slots() -> None:
+    assert room(1000, idle=3) == 3
+    assert room(5, idle=0) == 0
+
+
+def test_small_phase_may_be_repeated_on_all_idle_slots() -> None:
+    assert room(5, backups=5, idle=7, total=9) == 7
 
 
 @pytest.mark.parametrize(

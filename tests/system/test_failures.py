@@ -363,6 +363,7 @@ except ModuleNotFoundError as error:
         ({"max_attempts": -1}, "max_attempts must be"),
         ({"task_timeout": -1}, "task_timeout must be"),
         ({"partitions": 0}, "partitions must be"),
+        ({"backups": 1, "engine": "cluster"}, "backups must be True or False"),
         ({"engine": "inline", "workers": 2}, "engine 'inline' cannot honour workers"),
         ({"engine": "processes", "password": "x"}, "engine 'processes' cannot honour password"),
         ({"mapfn": 5}, "mapfn must be a function"),

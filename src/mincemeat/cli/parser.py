@@ -161,6 +161,11 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="one attempt may take so long (default: no limit)",
     )
     engine.add_argument(
+        "--backups",
+        action=argparse.BooleanOptionalAction,
+        help="idle workers of a cluster repeat attempts that take far longer than others (default: yes)",
+    )
+    engine.add_argument(
         "--memory",
         metavar="SIZE",
         type=_memory,

@@ -47,6 +47,7 @@ def run_job_file(options: Namespace) -> None:
             engine,
             max_attempts=options.max_attempts,
             task_timeout=options.task_timeout,
+            backups=options.backups,
             memory=options.memory,
             progress=options.progress,
         )
@@ -70,6 +71,7 @@ def _engine(options: Namespace) -> Engine:
         split=options.split,
         max_attempts=options.max_attempts,
         task_timeout=options.task_timeout,
+        backups=options.backups,
         **network,
     )
 

@@ -82,6 +82,7 @@ class Coordinator:
             max_attempts=job.max_attempts,
             reduce_task_bytes=job.reduce_task_bytes,
             lease_seconds=limits.LEASE_SECONDS,  # the one that workers are told
+            backups=job.backups,
         )
         self._roster = Roster(outside.random_bytes)
         self._supply = Supply(
@@ -186,6 +187,7 @@ class Coordinator:
             case instructions.StartAttempt(worker=worker, attempt=attempt, partitions=range() as partitions):
                 self._start_reduce(self._connected(worker), attempt, partitions)
             case instructions.CancelAttempt(worker=worker, attempt=attempt):
+                self._supply.drop_result(worker, attempt)
                 self._tell(worker, messages.AttemptCancel(job=self._job.job_id, attempt=str(attempt)))
             case instructions.DropOutput(worker=worker, attempt=attempt):
                 self._tell(worker, messages.DropOutputs(job=self._job.job_id, attempts=[str(attempt)]))
@@ -283,7 +285,7 @@ class Coordinator:
         writer = self._spawn(self._write(record))
         reason = "it left"
         try:
-            self.handle(events.WorkerJoined(record.worker, hello.slots))
+            self.handle(events.WorkerJoined(record.worker, hello.slots, host=record.host))
             while True:
                 message = await connection.receive()
                 if isinstance(message, messages.Leaving):

@@ -324,14 +324,16 @@ class WorkerSession:
         path = Path(self._store.path(identity))
         size = path.stat().st_size
         body = b""
-        if size <= limits.INLINE_BODY_BYTES:
-            body = path.read_bytes()
-        else:
-            async with self._channels.channel() as connection:
-                await connection.send(messages.Put(what="result", job=job, name=attempt, request=""))
-                await connection.send_body(read_span(Span(str(path), 0, size)))
-                await receive_answer(connection)
-        self._store.drop(identity)
+        try:
+            if size <= limits.INLINE_BODY_BYTES:
+                body = path.read_bytes()
+            else:
+                async with self._channels.channel() as connection:
+                    await connection.send(messages.Put(what="result", job=job, name=attempt, request=""))
+                    await connection.send_body(read_span(Span(str(path), 0, size)))
+                    await receive_answer(connection)
+        finally:  # also when it is cancelled meanwhile
+            self._store.drop(identity)
         return messages.ReduceDone(
             job=job,
             attempt=attempt,

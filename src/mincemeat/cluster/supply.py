@@ -7,6 +7,7 @@ not know: when attempts start and end; it asks the machine which of them run.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -160,7 +161,11 @@ class Supply:
         attempt = AttemptId.parse(put.name)
         body = connection.receive_body()
         if put.job == self._job_id and self._machine.is_running(record.worker, attempt):
-            await save(body, self._upload_path(record.worker, attempt))
+            try:
+                await save(body, self._upload_path(record.worker, attempt))
+            finally:
+                if not self._machine.is_running(record.worker, attempt):  # it was cancelled meanwhile
+                    self.drop_result(record.worker, attempt)
         else:
             async for _ in body:
                 pass
@@ -180,8 +185,9 @@ class Supply:
         return uploaded.rename(self._scratch / f"{attempt}.result")
 
     def drop_result(self, worker: str, attempt: AttemptId) -> None:
-        """Nobody wants what ``worker`` may have uploaded."""
-        self._upload_path(worker, attempt).unlink(missing_ok=True)
+        """Nobody wants what ``worker`` may have uploaded. An upload that is under way is dropped at its end."""
+        with contextlib.suppress(PermissionError):  # where an open file cannot be removed
+            self._upload_path(worker, attempt).unlink(missing_ok=True)
 
     def _upload_path(self, worker: str, attempt: AttemptId) -> Path:
         name = worker.encode("utf-8").hex()  # a peer's address is no file name

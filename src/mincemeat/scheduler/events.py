@@ -44,12 +44,14 @@ class JobRestored(NamedTuple):
 class WorkerJoined(NamedTuple):
     """A worker offers ``slots`` attempts at a time, at least one; the machine raises ValueError for fewer.
 
-    ``outputs``: map outputs of this job that it holds from an earlier connection.
+    ``outputs``: map outputs of this job that it holds from an earlier connection. ``host``: the machine it runs on, as
+    far as the driver can tell.
     """
 
     worker: str
     slots: int
     outputs: tuple[AttemptId, ...] = ()
+    host: str = ""
 
 
 class WorkerLeft(NamedTuple):

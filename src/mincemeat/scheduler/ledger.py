@@ -188,10 +188,10 @@ class Ledger:
 
     # -- workers -----------------------------------------------------------------------------------------
 
-    def add_worker(self, name: str, slots: int, now: float) -> None:
+    def add_worker(self, name: str, slots: int, host: str, now: float) -> None:
         if slots < 1:
             raise ValueError(f"worker {name} offers {slots} slots; a worker needs at least one")
-        worker = self.workers[name] = WorkerRecord(name, slots)
+        worker = self.workers[name] = WorkerRecord(name, slots, host)
         self.leases[name] = now
         self._admit(worker)
 

@@ -195,7 +195,7 @@ class Machine:
     def _worker_joined(self, event: events.WorkerJoined) -> None:
         # A second joining of the same incarnation is a duplicate, and one after its end comes too late.
         if event.worker not in self.ledger.workers:
-            self.ledger.add_worker(event.worker, event.slots, self._now)
+            self.ledger.add_worker(event.worker, event.slots, event.host, self._now)
             self._take_back(event.outputs, self.ledger.workers[event.worker])
         else:
             self._hear(event.worker)
@@ -510,7 +510,7 @@ class Machine:
         ledger = self.ledger
         if ledger.free and ledger.input_exhausted:
             # What is mapped again because its output was lost is what every reduce task waits for.
-            phase = ledger.reduce if ledger.map.is_committed else ledger.map
+            phase = ledger.reduce if ledger.outputs_are_there else ledger.map
             for first, worker in choose_backups(ledger, phase, self._now):
                 self._start_attempt(first.task, first.others, worker)
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 
-from mincemeat.model import AttemptId
 from mincemeat.scheduler import policy
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
-from mincemeat.scheduler.state import AttemptRecord, WorkerRecord
+from mincemeat.scheduler.state import AttemptRecord, AttemptState, WorkerRecord
 
 
 def choose_worker(ledger: Ledger, avoided: frozenset[str]) -> WorkerRecord | None:
@@ -28,41 +27,50 @@ def choose_worker(ledger: Ledger, avoided: frozenset[str]) -> WorkerRecord | Non
 
 
 def choose_backups(ledger: Ledger, phase: PhaseLedger, now: float) -> list[tuple[AttemptRecord, WorkerRecord]]:
-    """Which attempts of ``phase`` get a second one beside them, and where.
+    """Which attempts of ``phase`` get a second one beside them, and where. The longest running first.
 
-    Only on another worker than the first attempt's: what makes that one slow would slow the second as well.
-    Cost: O(workers + running attempts), once the phase is old enough to have stragglers.
+    A straggler's is made on another worker: what makes that one slow would slow the second as well. What is repeated
+    without being one goes to another machine, where it takes nothing from the first. Attempts at several splits that
+    failed together are not repeated: as long as they are attempted so, none of them is attempted alone.
+    Cost: O(workers + running attempts), once the phase is old enough.
     """
     total = len(phase.tasks)
-    slower_than = policy.straggler_seconds(committed=phase.committed, total=total, recent_seconds=phase.seconds)
-    started_before = now - slower_than
+    straggles_after = policy.straggler_seconds(committed=phase.committed, total=total, recent_seconds=phase.seconds)
+    cloned_after = policy.clone_seconds(total=total, recent_seconds=phase.seconds)
+    started_before = now - min(straggles_after, cloned_after)
     if started_before == -math.inf:
         return []
-    late: dict[AttemptId, AttemptRecord] = {}
+    late: list[AttemptRecord] = []
     backups = 0
     for worker in ledger.workers.values():
         for attempt in worker.running:
-            if (
-                attempt.started < started_before or attempt.id.number
-            ):  # else it is nothing to look at, as nearly all are
+            # Else it is nothing to look at, as nearly all are.
+            if attempt.started < started_before or attempt.id.number > ledger.first_number:
                 rivals = attempt.task.running_attempts()
                 if len(rivals) > 1:
                     backups += attempt is rivals[-1]
-                elif attempt.started < started_before and attempt.task.id.phase is phase.phase:
-                    late[attempt.id] = attempt
-    chosen = policy.choose_backups(
-        ((name, now - attempt.started) for name, attempt in late.items()),
-        running_total=ledger.running,
-        backups_running=backups,
-        idle_slots=ledger.free_slots,
-        total=total,
+                elif attempt.started < started_before and _may_have_backup(attempt, phase):
+                    late.append(attempt)
+    room = policy.backup_room(
+        running_total=ledger.running, backups_running=backups, idle_slots=ledger.free_slots, total=total
     )
-    room = {name: worker.free for name, worker in ledger.free.items()} if chosen else {}
+    free = {worker: worker.free for worker in ledger.free.values()} if late else {}
     placed: list[tuple[AttemptRecord, WorkerRecord]] = []
-    for first in map(late.__getitem__, chosen):
+    for first in sorted(late, key=lambda attempt: attempt.started):
+        if len(placed) >= room:
+            break
         avoided = first.task.avoided | {first.worker.name}
-        name = next((name for name, free in room.items() if free and name not in avoided), None)
-        if name is not None:
-            room[name] -= 1
-            placed.append((first, ledger.workers[name]))
+        is_straggler = first.started < now - straggles_after
+        for worker, slots in free.items():
+            if slots and worker.name not in avoided and (is_straggler or worker.host != first.worker.host):
+                free[worker] -= 1
+                placed.append((first, worker))
+                break
     return placed
+
+
+def _may_have_backup(attempt: AttemptRecord, phase: PhaseLedger) -> bool:
+    task = attempt.task
+    if task.id.phase is not phase.phase:
+        return False
+    return not attempt.others or all(earlier.state is not AttemptState.FAILED for earlier in task.attempts)

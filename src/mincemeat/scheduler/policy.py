@@ -7,10 +7,10 @@ Knows nothing of the machine that asks. The numbers and their reasons stand in `
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from mincemeat import limits
-from mincemeat.model import AttemptId, Failure, FailureKind
+from mincemeat.model import Failure, FailureKind
 
 
 def coalesce(partition_bytes: Sequence[int], reduce_task_bytes: int, slots: int) -> list[range]:
@@ -131,32 +131,39 @@ def attempt_timeout(task_timeout: float, splits: int) -> float:
 
 
 def straggler_seconds(*, committed: int, total: int, recent_seconds: Sequence[float]) -> float:
-    """How long an attempt must have run to be worth a second one; infinite while its phase is too young to tell.
+    """How long an attempt must have run to be a straggler; infinite while its phase is too young to tell.
 
-    ``committed`` of ``total`` tasks of the phase are done, the latest of them in ``recent_seconds``. A phase of fewer
-    than ``limits.SMALL_JOB_TASKS`` tasks is so cheap that idle slots repeat all that is not done at once.
-    Source: Dean and Ghemawat 2004, section 3.6; for small jobs Ananthanarayanan et al. 2013 (Dolly).
+    ``committed`` of ``total`` tasks of the phase are done, the latest of them in ``recent_seconds``.
+    Source: Dean and Ghemawat 2004, section 3.6.
     """
-    median = sorted(recent_seconds)[len(recent_seconds) // 2] if recent_seconds else None
-    if total < limits.SMALL_JOB_TASKS:
-        return max(limits.BACKUP_SECONDS_LEAST, median or 0.0)
-    if committed < limits.BACKUP_AFTER_COMMITTED_SHARE * total or median is None:
+    share = 0.0 if total < limits.SMALL_JOB_TASKS else limits.BACKUP_AFTER_COMMITTED_SHARE
+    if not recent_seconds or committed < share * total:
         return math.inf
-    return max(limits.BACKUP_SECONDS_LEAST, limits.BACKUP_WHEN_SLOWER_THAN_MEDIAN * median)
+    return max(limits.BACKUP_SECONDS_LEAST, limits.BACKUP_WHEN_SLOWER_THAN_MEDIAN * _median(recent_seconds))
 
 
-def choose_backups(
-    late: Iterable[tuple[AttemptId, float]], *, running_total: int, backups_running: int, idle_slots: int, total: int
-) -> list[AttemptId]:
-    """Which running attempts get a backup, the longest running first.
+def clone_seconds(*, total: int, recent_seconds: Sequence[float]) -> float:
+    """How long an attempt must have run to be repeated on another machine, straggler or not; infinite: it is not.
 
-    ``late``: the attempts whose task has no backup yet and that have run for ``straggler_seconds``, with their age in
-    seconds. ``running_total`` counts all running attempts and ``backups_running`` the backups among them. Only on idle
-    slots, and few at a time, but for a phase of fewer than ``limits.SMALL_JOB_TASKS`` tasks of ``total``.
+    A phase of fewer than ``limits.SMALL_JOB_TASKS`` tasks is so cheap that idle machines repeat what is not done when
+    others were.
+    Source: Ananthanarayanan et al. 2013 (Dolly).
     """
-    room = idle_slots
     if total >= limits.SMALL_JOB_TASKS:
-        # One is always allowed: a tenth of the last nine attempts would be none, and they are what everybody waits for.
-        room = min(idle_slots, max(1, int(limits.BACKUP_SHARE_MAX * running_total)) - backups_running)
-    oldest = sorted(((age, attempt) for attempt, age in late), key=lambda pair: -pair[0])
-    return [attempt for _, attempt in oldest[: max(0, room)]]
+        return math.inf
+    return max(limits.BACKUP_SECONDS_LEAST, _median(recent_seconds) if recent_seconds else 0.0)
+
+
+def backup_room(*, running_total: int, backups_running: int, idle_slots: int, total: int) -> int:
+    """How many more attempts may get a backup: only on idle slots, and a few at a time in a phase of many tasks.
+
+    ``running_total`` counts all running attempts and ``backups_running`` the backups among them.
+    """
+    if total < limits.SMALL_JOB_TASKS:
+        return idle_slots
+    # One is always allowed: a tenth of the last nine attempts would be none, and they are what everybody waits for.
+    return min(idle_slots, max(1, int(limits.BACKUP_SHARE_MAX * running_total)) - backups_running)
+
+
+def _median(seconds: Sequence[float]) -> float:
+    return sorted(seconds)[len(seconds) // 2]

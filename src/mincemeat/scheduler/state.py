@@ -148,11 +148,12 @@ def check_move(moves: Mapping[S, Mapping[S, str]], source: S, target: S, subject
 class WorkerRecord:
     """What the scheduler knows of one incarnation of a worker. Kept after it left, so that late words find nobody."""
 
-    __slots__ = ("name", "outputs", "reason", "running", "slots", "state", "strikes")
+    __slots__ = ("host", "name", "outputs", "reason", "running", "slots", "state", "strikes")
 
-    def __init__(self, name: str, slots: int) -> None:
+    def __init__(self, name: str, slots: int, host: str = "") -> None:
         self.name = name
         self.slots = slots
+        self.host = host
         self.state = WorkerState.ALIVE
         # A dict for its order: instructions must not depend on addresses of objects.
         self.running: dict[AttemptRecord, None] = {}
