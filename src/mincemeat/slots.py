@@ -158,7 +158,9 @@ class _ForkedProcess:
         return self.returncode
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        """Does nothing once it is reaped, as that of ``Popen``: its number may be another process's by then."""
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def _fork(channel: socket.socket, main: Callable[[int], None]) -> _ForkedProcess:
