@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mincemeat import limits
 from mincemeat.errors import InvalidJob
@@ -26,8 +26,9 @@ from mincemeat.shuffle.recognise import map_side
 
 if TYPE_CHECKING:
     from mincemeat.engines.base import Engine
+    from mincemeat.set_aside import RecordFailure
     from mincemeat.sinks.base import Sink
-    from mincemeat.sinks.memory import MemorySink
+    from mincemeat.sinks.memory import MemorySink, ResultDict
     from mincemeat.sinks.output import OutputSink
 
 Password = str | bytes
@@ -50,13 +51,15 @@ def run(
     max_attempts: int | None = None,
     task_timeout: float | None = None,
     backups: bool | None = None,
+    on_error: str = "raise",
+    max_skipped: int | None = limits.MAX_SKIPPED,
     memory: int | str | None = None,
     output: str | os.PathLike[str] | None = None,
     password: Password = "",
     host: str | None = None,
     port: int | None = None,
     progress: bool | None = None,
-) -> dict[Any, Any] | Any:  # the latter a Results, if there is an output
+) -> ResultDict | Any:  # the latter a Results, if there is an output
     """Map and reduce ``datasource`` and return the results.
 
     Args:
@@ -80,6 +83,10 @@ def run(
         task_timeout: seconds that one attempt may take; default: as long as it wants.
         backups: idle slots of the cluster repeat an attempt that takes far longer than others, and the first to end
             counts; default: True. The other engines know only False.
+        on_error: ``"raise"``: a record on which a function fails, in all attempts, fails the job; ``"skip"``: records
+            on which ``mapfn`` fails, and keys on which ``reducefn`` does, are set aside and listed in ``failures`` of
+            what comes back. Nothing that such a record emitted counts.
+        max_skipped: more of them fail the job; None: any number may be set aside, 0: none.
         memory: about how many bytes of keys and values one slot holds, as a number or as text such as ``"256MB"``;
             what is more goes to disk. Default: a share of this machine's memory, at most 256 MiB.
         output: the file that results are written to, as its ending says: .jsonl, .csv, .tsv, .txt, .sqlite, .db,
@@ -87,7 +94,8 @@ def run(
         password, host, port: for the cluster engine, as in ``Server.run_server``.
         progress: draw a progress line on standard error; default: if that is a terminal.
 
-    Shape: a plain dict, each key once; in the order of the keys if ``sort``, else in none. With ``output`` a
+    Shape: a dict, each key once; in the order of the keys if ``sort``, else in none. It has an attribute ``failures``,
+        a tuple of the records that were set aside, empty unless ``on_error="skip"``. With ``output`` a
         ``mincemeat.sinks.Results`` instead: a mapping that reads the files when it is asked.
     Raises: InvalidJob for arguments that cannot be meant; the user's own exception, caused by JobFailed, when a
         function failed in all attempts; JobFailed when its process was lost instead.
@@ -105,7 +113,7 @@ def run(
     )
     # Last, because it may already make a file.
     sink = _sink(output)
-    run_job(
+    ended = run_job(
         datasource,
         UserFunctions(
             mapfn=mapfn,
@@ -121,10 +129,19 @@ def run(
         max_attempts=max_attempts,
         task_timeout=task_timeout,
         backups=backups,
+        on_error=on_error,
+        max_skipped=max_skipped,
         memory=memory,
         progress=progress,
     )
-    return sink.results
+    return _with_failures(sink, ended)
+
+
+class JobEnd(NamedTuple):
+    """How a job ended well: the last snapshot, if one was taken, and the records that were set aside."""
+
+    snapshot: Snapshot | None
+    failures: tuple[RecordFailure, ...]
 
 
 def run_job(
@@ -137,10 +154,12 @@ def run_job(
     max_attempts: int | None = None,
     task_timeout: float | None = None,
     backups: bool | None = None,
+    on_error: str = "raise",
+    max_skipped: int | None = limits.MAX_SKIPPED,
     memory: int | str | None = None,
     progress: bool | None = None,
-) -> Snapshot | None:
-    """Carry one job from ``datasource`` to ``sink`` and commit that; the last snapshot, if one was taken.
+) -> JobEnd:
+    """Carry one job from ``datasource`` to ``sink`` and commit that.
 
     The sink is aborted when the job fails, so that nothing half-written is left.
     """
@@ -155,6 +174,8 @@ def run_job(
             ),
             task_timeout_seconds=_checked_timeout(task_timeout),
             backups=_checked_bool("backups", True if backups is None else backups),
+            skips=_checked_on_error(on_error, max_attempts),
+            max_skipped=None if max_skipped is None else _checked_int("max_skipped", max_skipped, 0, 2**31),
             memory_bytes=memory_bytes,
             reduce_task_bytes=min(
                 limits.REDUCE_TASK_BYTES, max(1, int(memory_bytes * limits.REDUCE_TASK_MEMORY_SHARE))
@@ -172,7 +193,7 @@ def run_job(
                 if sink.target and source.reads(sink.target):
                     raise InvalidJob(f"{sink.target!r} is an input of this job; name another file for the results")
                 with progress_line(progress) as line:
-                    engine.run(job, source, sink, line.observe)
+                    failures = engine.run(job, source, sink, line.observe)
             except Exception as error:
                 if is_remote(error):
                     # Where we learned of it would bury where it happened.
@@ -183,7 +204,13 @@ def run_job(
         finally:
             engine.close()
         sink.commit()
-    return line.last
+    return JobEnd(line.last, failures)
+
+
+def _with_failures(sink: MemorySink | OutputSink, ended: JobEnd) -> Any:
+    results = sink.results
+    results.failures = ended.failures
+    return results
 
 
 def make_engine(
@@ -256,6 +283,8 @@ class Server:
         max_attempts: int | None = None,
         task_timeout: float | None = None,
         backups: bool | None = None,
+        on_error: str = "raise",
+        max_skipped: int | None = limits.MAX_SKIPPED,
         memory: int | str | None = None,
         output: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
@@ -273,6 +302,8 @@ class Server:
         self.max_attempts = max_attempts
         self.task_timeout = task_timeout
         self.backups = backups
+        self.on_error = on_error
+        self.max_skipped = max_skipped
         self.memory = memory
         self.output = output
         self.progress = progress
@@ -280,7 +311,7 @@ class Server:
 
     def run_server(
         self, password: Password = "", port: int = DEFAULT_PORT, *, host: str = "", workers: int = 0
-    ) -> dict[Any, Any] | Any:  # the latter a Results, if there is an output
+    ) -> ResultDict | Any:  # the latter a Results, if there is an output
         """Serve the job to whoever knows the password; return the results as soon as they are there.
 
         Args:
@@ -303,7 +334,7 @@ class Server:
             on_listening=self.on_listening,
         )
         sink = _sink(self.output)
-        run_job(
+        ended = run_job(
             self.datasource,
             UserFunctions(
                 mapfn=self.mapfn,
@@ -319,10 +350,12 @@ class Server:
             max_attempts=self.max_attempts,
             task_timeout=self.task_timeout,
             backups=self.backups,
+            on_error=self.on_error,
+            max_skipped=self.max_skipped,
             memory=self.memory,
             progress=self.progress,
         )
-        return sink.results
+        return _with_failures(sink, ended)
 
 
 class Client:
@@ -383,6 +416,19 @@ def _checked_bool(name: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise InvalidJob(f"{name} must be True or False, not {value!r}")
     return value
+
+
+def _checked_on_error(on_error: str, max_attempts: int | None) -> bool:
+    """Whether bad records are skipped."""
+    if on_error not in ("raise", "skip"):
+        raise InvalidJob(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    least = limits.MAX_ATTEMPTS_TO_SKIP
+    if on_error == "skip" and max_attempts is not None and max_attempts < least:
+        raise InvalidJob(
+            f"on_error='skip' needs max_attempts of at least {least}, not {max_attempts}: one attempt as always, and "
+            "two that look for a record which ends its process"
+        )
+    return on_error == "skip"
 
 
 def _checked_timeout(value: float | None) -> float | None:

@@ -10,14 +10,17 @@ import abc
 import contextlib
 import copyreg
 import io
+import os
 import pickle
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from mincemeat import limits
-from mincemeat.errors import BlockCorrupt, InvalidEmission, UserCodeError
+from mincemeat.errors import BlockCorrupt, InvalidEmission, TooManySkipped, UserCodeError
 from mincemeat.model import (
     AttemptId,
     Failure,
@@ -51,8 +54,10 @@ from mincemeat.shuffle.store import JobStore, RegroupFiles
 from mincemeat.shuffle.texttable import TextColumns, TextTable
 from mincemeat.shuffle.ungrouped import grouped
 from mincemeat.shuffle.values import StoredValues, Values
+from mincemeat.sources.base import open_split
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # most attempts need no care
+    from mincemeat.careful import Care, Overseer
     from mincemeat.sinks.parts import PartWriter
 
 _PACKAGE = __name__.partition(".")[0]
@@ -67,21 +72,36 @@ def run_map(
     partitions: int,
     memory_bytes: int,
     is_near: bool = False,
+    care: Care | None = None,
 ) -> MapReport:
     """Map ``records``, group and combine what they emit, and commit it as the attempt's file in ``store``.
 
-    Shape: ``records`` is read once and lazily: none is asked for before ``mapfn`` was called for the one before.
+    Shape: ``records`` is read once and lazily: none is asked for before ``mapfn`` was called for the one before. Those
+    of several splits are ``SplitRecords``; ``care`` makes the attempt a careful one, of one split.
     ``is_near``: whoever reads the file is most likely on this machine, so that deflating it does not pay.
     Memory: about ``memory_bytes`` for the groups; see ``GroupBuffer``.
-    Raises: UserCodeError for whatever is the job's own fault; SpillSpaceExhausted; whatever iterating ``records``
-    raises, as it is. No file of the attempt is left behind then, nor when KeyboardInterrupt passes through.
+    Raises: UserCodeError for whatever is the job's own fault; TooManySkipped; SpillSpaceExhausted; whatever iterating
+    ``records`` raises, as it is. No file of the attempt is left behind then, nor when KeyboardInterrupt passes through.
     """
     started = time.perf_counter()
     partition_bytes = [0] * partitions
-    with store.writing(attempt) as writer:
+    with store.writing(attempt) as writer, _overseeing(care, "mapfn", attempt.task.index) as overseer:
         buffer = GroupBuffer(functions, partitions, memory_bytes, writer, is_near=is_near)
-        buffer.drain(records)
-        buffer.finish()
+        if isinstance(records, SplitRecords):
+            records.count_by(lambda: buffer.records)
+        try:
+            if overseer is None:
+                buffer.drain(records)
+            else:
+                buffer.drain_carefully(records, overseer)
+            buffer.finish()
+        except UserCodeError as error:
+            if error.record >= 0:
+                begins = records.begins if isinstance(records, SplitRecords) else [0]
+                splits_before = bisect_right(begins, error.record) - 1
+                error.split = attempt.task.index + splits_before
+                error.record -= begins[splits_before]
+            raise
         for entry in writer.entries:
             partition_bytes[entry.partition] += entry.length
     store.commit(attempt)
@@ -91,7 +111,46 @@ def run_map(
         seconds=time.perf_counter() - started,
         spills=buffer.spills,
         partition_bytes=tuple(partition_bytes),
+        skipped=overseer.report.count if overseer else 0,
+        set_aside=overseer.report.encode() if overseer else "",
     )
+
+
+class SplitRecords:
+    """The records of several splits one after the other, each in a stream; ``begins`` has the number of each first one.
+
+    Chained in C: no frame of Python between the records and the user. Where a split begins is known by what who reads
+    the records has counted until then.
+    """
+
+    def __init__(self, streams: Iterable[BinaryIO]) -> None:
+        self.begins: list[int] = []
+        self._streams = streams
+        self._count: Callable[[], int] = int
+
+    def count_by(self, count: Callable[[], int]) -> None:
+        """``count`` tells how many records have been read, whenever it is asked."""
+        self._count = count
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return chain.from_iterable(self._opened())
+
+    def _opened(self) -> Iterator[Iterator[tuple[Any, Any]]]:
+        for stream in self._streams:
+            # Of splits that begin at the same record all but the last are empty, and bisect finds the last.
+            self.begins.append(self._count())
+            yield open_split(stream)
+
+
+@contextlib.contextmanager
+def _overseeing(care: Care | None, function: str, split: int) -> Iterator[Overseer | None]:
+    if care is None:
+        yield None
+        return
+    from mincemeat.careful import Overseer
+
+    with contextlib.closing(Overseer(care, function, split, describe_failure)) as overseer:
+        yield overseer
 
 
 def run_reduce(
@@ -104,6 +163,7 @@ def run_reduce(
     memory_bytes: int,
     loads: Loads = pickle.loads,
     is_near: bool = False,
+    care: Care | None = None,
 ) -> ReduceReport:
     """Group the blocks of ``spans``, reduce each key, and commit the results as the attempt's file in ``store``.
 
@@ -115,17 +175,25 @@ def run_reduce(
     be unpickled; SpillSpaceExhausted. No file of the attempt is left behind then.
 
     ``loads`` decodes payloads; who has spans from machines that are not trusted hands in a restricted one.
-    ``is_near``: as for ``run_map``.
+    ``is_near``, ``care``: as for ``run_map``.
     """
     started = time.perf_counter()
     reading = _Reading(spans, partitions, memory_bytes, loads)
     with (
+        _overseeing(care, "reducefn", -1) as overseer,
         _writing_results(functions, partitions, store, attempt, memory_bytes, is_near) as results,
         store.regrouping(attempt) as files,
     ):
+        results.overseer = overseer
         counts = _order_only(functions, reading, results) or _reduce(functions, reading, files, results)
     store.commit(attempt)
-    return ReduceReport(*counts, seconds=time.perf_counter() - started, output_bytes=store.size(attempt))
+    return ReduceReport(
+        *counts,
+        seconds=time.perf_counter() - started,
+        output_bytes=store.size(attempt),
+        skipped=overseer.report.count if overseer else 0,
+        set_aside=overseer.report.encode() if overseer else "",
+    )
 
 
 class _Reading(NamedTuple):
@@ -140,6 +208,8 @@ class _Reading(NamedTuple):
 def _order_only(functions: UserFunctions, reading: _Reading, results: _Results) -> tuple[int, int] | None:
     """A sort without a ``reducefn`` needs no dict if everything fits: how many keys and values. None: not so."""
     if functions.reducefn is not None or not functions.sort or functions.sort_values is not False:
+        return None
+    if results.overseer is not None:
         return None
     columns = read_columns(
         reading.spans,
@@ -213,7 +283,18 @@ def _writing_results(
     from mincemeat.sinks import parts
 
     with store.writing_file(attempt) as path, contextlib.closing(parts.open_part(functions.output, path)) as part:
-        yield _PartResults(part, memory_bytes)
+        trial_path = f"{path}.trial"
+
+        def open_trial() -> PartWriter:
+            return parts.open_part(functions.output, trial_path)
+
+        results = _PartResults(part, memory_bytes, open_trial)
+        try:
+            yield results
+        finally:
+            results.close_trial()
+            with contextlib.suppress(OSError):
+                os.unlink(trial_path)
         dealt = parts.BY_ORDER if functions.sort else parts.BY_HASH
         part.finish(partitions, parts.ANYWHERE if functions.partitionfn is not None else dealt)
 
@@ -224,6 +305,8 @@ class _Results(abc.ABC):
     def __init__(self, memory_bytes: int) -> None:
         self.keys: list[Key] = []
         self.results: list[Any] = []
+        self.overseer: Overseer | None = None
+        self.written = 0
         self.room = limits.RESULTS_PER_FIRST_BLOCK
         self._portion_bytes = min(limits.RESULT_BLOCK_BYTES, memory_bytes * limits.BATCH_BUDGET_SHARE)
 
@@ -253,9 +336,14 @@ class _Results(abc.ABC):
         if not count:
             return
         affordable = int(self._portion_bytes * count / max(1, self._append(partition)))
+        self.written += count
         self.keys.clear()
         self.results.clear()
         self.room = max(1, min(affordable, 2 * self.room, limits.RESULTS_PER_BLOCK))
+
+    @abc.abstractmethod
+    def check(self, key: Key, result: Any) -> None:
+        """Raises: UserCodeError if this result could not be written. Nothing is."""
 
     @abc.abstractmethod
     def _append(self, partition: int) -> int:
@@ -274,6 +362,9 @@ class _BlockResults(_Results):
         self._writer = writer
         self._stays_here = stays_here
         self._deflating = Deflating(stays_here=stays_here or is_near)
+
+    def check(self, key: Key, result: Any) -> None:
+        encode_or_blame([key], [result], single=True, function="reducefn", stays_here=self._stays_here)
 
     def _append(self, partition: int) -> int:
         count = len(self.keys)
@@ -294,18 +385,43 @@ class _BlockResults(_Results):
 class _PartResults(_Results):
     """In the bytes of the output."""
 
-    def __init__(self, part: PartWriter, memory_bytes: int) -> None:
+    def __init__(self, part: PartWriter, memory_bytes: int, open_trial: Callable[[], PartWriter]) -> None:
         super().__init__(memory_bytes)
         self._part = part
+        self._open_trial = open_trial
+        self._trial: PartWriter | None = None
+
+    def check(self, key: Key, result: Any) -> None:
+        """Writes it to a part beside it: what a format has no form for, none of them can tell without writing it."""
+        if self._trial is None:
+            self._trial = self._open_trial()
+        try:
+            _write_part(self._trial, [key], [result])
+        except UserCodeError:
+            self.close_trial()
+            raise
+
+    def close_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
+            self._trial = None
+
+    def write(self, partition: int) -> None:
+        self.close_trial()  # so that it takes no more of the disk than a portion
+        super().write(partition)
 
     def _append(self, partition: int) -> int:
-        try:
-            return self._part.write(self.keys, self.results)
-        except InvalidEmission as error:
-            raise UserCodeError(str(error), function="reducefn", key=getattr(error, "key", "")) from error
+        return _write_part(self._part, self.keys, self.results)
 
     def _append_text(self, partition: int, columns: TextColumns, keys: int) -> bool:
         return self._part.write_text(columns, keys)
+
+
+def _write_part(part: PartWriter, keys: list[Key], results: list[Any]) -> int:
+    try:
+        return part.write(keys, results)
+    except InvalidEmission as error:
+        raise UserCodeError(str(error), function="reducefn", key=getattr(error, "key", "")) from error
 
 
 def _lists_of(columns: TextColumns) -> tuple[list[Key], Sequence[Any]]:
@@ -319,6 +435,9 @@ def _reduce_groups(
 ) -> None:
     """Reduce each key. All results are written at the end: they may refer to values that are on disk until then."""
     keys, results = written.keys, written.results
+    if written.overseer is not None:
+        _reduce_carefully(reducefn, partition, groups, written, written.overseer)
+        return
     for key, values in groups:
         result: Any = values
         if reducefn is not None:
@@ -327,7 +446,7 @@ def _reduce_groups(
             except (KeyboardInterrupt, GeneratorExit, BlockCorrupt):  # the last from values that are read from disk
                 raise
             except BaseException as error:  # sys.exit() is a failure of the attempt like any other
-                raise user_code_error("reducefn", key, error) from error
+                raise _failed_key(key, values, written.written + len(keys), error) from error
         if type(result) is StoredValues:  # as a result it is a list, which has to fit; isinstance asks an ABC, slowly
             result = list(result)
         keys.append(key)
@@ -335,6 +454,57 @@ def _reduce_groups(
         if len(keys) >= written.room:
             written.write(partition)
     written.write(partition)
+
+
+def _reduce_carefully(
+    reducefn: ReduceFunction | None,
+    partition: int,
+    groups: Iterable[tuple[Key, Values]],
+    written: _Results,
+    overseer: Overseer,
+) -> None:
+    """As ``_reduce_groups``, telling where it is; keys that fail may be set aside."""
+    for key, values in groups:
+        number = written.written + len(written.keys) + overseer.report.count
+        if not overseer.enter(number, key, values):
+            continue
+        try:
+            result = _checked_result(reducefn, key, values, number, written)
+        except UserCodeError as error:
+            if not overseer.skips:
+                raise
+            overseer.leave()
+            overseer.set_aside(error)
+            continue
+        overseer.leave()
+        written.keys.append(key)
+        written.results.append(result)
+        if len(written.keys) >= written.room:
+            written.write(partition)
+    written.write(partition)
+
+
+def _checked_result(reducefn: ReduceFunction | None, key: Key, values: Values, number: int, written: _Results) -> Any:
+    """The result for ``key``, which can be written. Raises: UserCodeError."""
+    try:
+        result: Any = values if reducefn is None else reducefn(key, values)
+    except (KeyboardInterrupt, GeneratorExit, BlockCorrupt):
+        raise
+    except BaseException as error:
+        raise _failed_key(key, values, number, error) from error
+    if type(result) is StoredValues:
+        result = list(result)
+    if written.overseer is not None and written.overseer.skips:
+        written.check(key, result)
+    return result
+
+
+def _failed_key(key: Key, values: Values, number: int, error: BaseException) -> UserCodeError:
+    from mincemeat.careful import pickled_record
+
+    carrier = user_code_error("reducefn", key, error, number)
+    carrier.data = pickled_record(key, values)
+    return carrier
 
 
 def iter_results(path: str, *, loads: Loads = pickle.loads, stays_here: bool = False) -> Iterator[tuple[Key, Any]]:
@@ -385,6 +555,9 @@ def describe_failure(exc: BaseException, worker: str = "") -> Failure:
     Kinds: USER for what the job's functions raised or emitted, and for memory that ran out; SYSTEM for everything else
     that passed through ``run_map`` and ``run_reduce``: a full disk, a damaged block, a source that could not be read.
     """
+    if isinstance(exc, TooManySkipped):
+        failure: Failure = exc.failure
+        return failure._replace(worker=worker)
     carrier = exc if isinstance(exc, UserCodeError) else UserCodeError()
     error = exc.__cause__ if carrier is exc and exc.__cause__ is not None else exc
     if isinstance(error, NameError):
@@ -401,6 +574,9 @@ def describe_failure(exc: BaseException, worker: str = "") -> Failure:
         traceback=_traceback_in_user_terms(error),
         worker=worker,
         exception=_pickled_exception(error),
+        record=carrier.record,
+        split=carrier.split,
+        data=carrier.data,
     )
 
 

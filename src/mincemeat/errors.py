@@ -33,7 +33,8 @@ class JobFailed(MincemeatError):
     it is the ``__cause__`` of the user's exception and carries the same story.
 
     Attributes: ``task`` and ``attempt`` (printed identities, "" for the datasource), ``worker``, ``function``
-    (``"mapfn"``, ...), ``key`` (a repr), ``exception_type``, ``remote_traceback``.
+    (``"mapfn"``, ...), ``key`` (a repr), ``exception_type``, ``remote_traceback``; ``record``, which of split ``split``
+    it is about (-1: not known, or none), and ``data``, that record, pickled, or ``b""``.
     """
 
     task: str = ""
@@ -43,6 +44,9 @@ class JobFailed(MincemeatError):
     key: str = ""
     exception_type: str = ""
     remote_traceback: str = ""
+    record: int = -1
+    split: int = -1
+    data: bytes = b""
 
 
 class InvalidJob(MincemeatError, ValueError):
@@ -114,8 +118,21 @@ class UserCodeError(MincemeatError):
     """Carries an exception of the user's own (its ``__cause__``) up to whoever turns it into a Failure.
 
     Internal: no caller of the package sees it. Attributes: ``function`` (``"mapfn"``, ``"datasource"``, ...) and
-    ``key``, a short repr of the record's or group's key, ``""`` when there is none.
+    ``key``, a short repr of the record's or group's key, ``""`` when there is none; ``record``, ``split`` and ``data``
+    as in ``model.Failure``, but that on the way up to ``run_map`` records count from the attempt's first one.
     """
 
     function: str = ""
     key: str = ""
+    record: int = -1
+    split: int = -1
+    data: bytes = b""
+
+
+class TooManySkipped(MincemeatError):
+    """An attempt set more records aside than the job allows.
+
+    Internal, as UserCodeError is. Attributes: ``failure``, a model.Failure that tells it.
+    """
+
+    failure: Any = None

@@ -25,6 +25,31 @@ PARTITIONS_MAX: Final = 65_536
 # A task is attempted this often before its failure becomes the job's (Hadoop's default, too).
 MAX_ATTEMPTS: Final = 4
 
+# Bad records that a job with on_error="skip" sets aside before it fails: some rows of an export, not half of the input
+# because of a typing error in mapfn.
+MAX_SKIPPED: Final = 1000
+# To find a record that kills its process: an attempt as always, one that sees where it is, one that sees it again.
+MAX_ATTEMPTS_TO_SKIP: Final = 3
+# A record whose process exceeded task_timeout is to blame if it alone took at least this share of that time: then no
+# other record of its split did, and a split that is too long as a whole is not mistaken for a record.
+CULPRIT_TIMEOUT_SHARE: Final = 0.5
+# Records that are not to be run travel with each attempt of their task, in one message: how they ended their process
+# is told of the first, in so many characters.
+SKIP_REASONS_MAX: Final = 200
+SKIP_REASON_CHARS_MAX: Final = 150
+# A record (a key with its values) travels with its failure up to this size, pickled; a larger one is found again by its
+# position. Most rows and lines are smaller than the traceback that they come with.
+RECORD_DATA_BYTES_MAX: Final = 16 * 2**10
+# What an attempt tells of the records that it set aside: tracebacks and records until they are this large together ...
+SET_ASIDE_DETAIL_BYTES: Final = 2**20
+# ... and after that key and message alone; all of it, compressed, in a message of the control connection, where up to
+# 65,536 sizes of partitions may stand beside it. What is beyond is counted, and not listed.
+SET_ASIDE_REPORT_BYTES: Final = 128 * 2**10
+# What such a report may inflate to, whoever sent it.
+SET_ASIDE_INFLATED_BYTES_MAX: Final = 16 * 2**20
+# Reports are kept compressed until the end of the job, so much of them; beyond that records are only counted.
+SET_ASIDE_KEPT_BYTES: Final = 64 * 2**20
+
 # A worker on which this many *different* tasks failed is sick rather than unlucky.
 EXCLUDE_AFTER_FAILED_TASKS: Final = 3
 
@@ -259,9 +284,6 @@ CHANNELS_PER_WORKER_MAX: Final = 16
 OUTPUTS_PER_FETCH_MAX: Final = 10_000
 # Messages that wait for a worker which does not read: a few for each of thousands of slots.
 OUTBOX_MESSAGES_MAX: Final = 16_384
-# A worker that is asked to end (SIGTERM) may take so long to finish its attempts and serve its map outputs: Kubernetes
-# kills after 30, systemd after 90 seconds, and both of them expect a sign of good will before.
-DRAIN_SECONDS: Final = 25.0
 # A pickled exception larger than this stays on the worker; its message, cut to this many characters, travels.
 EXCEPTION_BYTES_MAX: Final = 256 * 2**10
 MESSAGE_CHARS_MAX: Final = 4096

@@ -8,6 +8,8 @@ half as long again to make (measured on CPython 3.11: 1.1 ms against 0.2 ms), an
 from __future__ import annotations
 
 import enum
+import re
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -88,6 +90,7 @@ class Job(NamedTuple):
 
     ``memory_bytes`` bounds one slot's group buffer; ``task_timeout_seconds`` bounds one attempt, ``None`` is no bound.
     ``backups``: idle slots of a cluster may repeat what takes far longer than it should.
+    ``skips``: bad records are set aside instead of failing the job, at most ``max_skipped`` of them (``None``: any).
     """
 
     job_id: str
@@ -98,6 +101,8 @@ class Job(NamedTuple):
     task_timeout_seconds: float | None = None
     reduce_task_bytes: int = limits.REDUCE_TASK_BYTES
     backups: bool = True
+    skips: bool = False
+    max_skipped: int | None = limits.MAX_SKIPPED
 
 
 class FailureKind(enum.Enum):
@@ -108,10 +113,16 @@ class FailureKind(enum.Enum):
     CRASH = "crash"  # the slot died under the attempt: segfault, sys.exit, out of memory
     TIMEOUT = "timeout"  # the attempt exceeded task_timeout
     SYSTEM = "system"  # our side: a full disk, a damaged block
+    EXCESS = "excess"  # more records were set aside than max_skipped allows
 
 
 class Failure(NamedTuple):
-    """One failed attempt as data. All fields are plain text but ``exception``, the pickled exception or ``b""``."""
+    """One failed attempt, or one record that was set aside, as data.
+
+    All fields are plain text but ``exception``, the pickled exception or ``b""``, and the position: ``record`` counts
+    from 0 within split ``split``, or within the keys of a reduce attempt; -1 where it is not known, or no record is to
+    blame. ``data`` is the record, (key, value) or (key, values), pickled; ``b""`` where it is too large or not at hand.
+    """
 
     kind: FailureKind
     message: str
@@ -121,6 +132,27 @@ class Failure(NamedTuple):
     traceback: str = ""
     worker: str = ""
     exception: bytes = b""
+    record: int = -1
+    split: int = -1
+    data: bytes = b""
+
+    def place(self) -> str:
+        """Where in the input, for a sentence: `` for key 'x' (record 17 of split 3)``; ``""`` where it is not known."""
+        key = f" for key {self.key}" if self.key else ""
+        if self.record < 0:
+            return key
+        return f"{key} (record {self.record} of split {self.split})" if self.split >= 0 else key
+
+
+class RecordMark(NamedTuple):
+    """Which record of a task is meant: its number, and ``key_digest`` of its key, so that no other is taken for it.
+
+    ``reason``: how the process was lost that ran it, for a record that is not to be run any more.
+    """
+
+    record: int
+    digest: int
+    reason: str = ""
 
 
 class Span(NamedTuple):
@@ -132,22 +164,29 @@ class Span(NamedTuple):
 
 
 class MapReport(NamedTuple):
-    """What one committed map attempt did. ``partition_bytes`` has one entry per partition, in bytes of blocks."""
+    """What one committed map attempt did. ``partition_bytes`` has one entry per partition, in bytes of blocks.
+
+    ``records`` counts those, too, of which ``skipped`` were set aside; ``set_aside`` tells of these (set_aside.py).
+    """
 
     records: int
     pairs: int
     seconds: float
     spills: int
     partition_bytes: tuple[int, ...]
+    skipped: int = 0
+    set_aside: str = ""
 
 
 class ReduceReport(NamedTuple):
-    """What one committed reduce attempt did; ``output_bytes`` is the size of its result file."""
+    """What one committed reduce attempt did; ``output_bytes`` is the size of its result file. The rest as above."""
 
     keys: int
     values: int
     seconds: float
     output_bytes: int
+    skipped: int = 0
+    set_aside: str = ""
 
 
 class Snapshot(NamedTuple):
@@ -180,6 +219,19 @@ def shorten(text: str, limit: int = limits.REPR_CHARS_MAX) -> str:
         return text
     half = (limit - 3) // 2
     return f"{text[:half]}...{text[-half:]}"
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def key_text(key: object) -> str:
+    """``describe_key`` without what differs from process to process: addresses of objects."""
+    return _ADDRESS.sub("", describe_key(key))
+
+
+def key_digest(text: str) -> int:
+    """What tells the key with this ``key_text`` from another in the same place."""
+    return zlib.crc32(text.encode("utf-8", "backslashreplace"))
 
 
 def describe_key(key: object) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import struct
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from mincemeat.model import AttemptId, Failure, FailureKind
+from mincemeat import limits
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, RecordMark
 
 if TYPE_CHECKING:
     import socket
@@ -87,18 +89,60 @@ def read_failure(header: Header, body: bytes) -> Failure:
         exception_type=header["exception_type"],
         traceback=header["traceback"],
         exception=body,
+        record=header["record"],
+        split=header["split"],
+        data=a2b_base64(header["data"]),
     )
 
 
-def crash_failure(how: str) -> Failure:
-    """The slot is gone; ``how`` is what ``describe_exit`` said."""
-    return Failure(FailureKind.CRASH, f"the process that ran the user's function {how}")
+def failed_message(attempt: str, failure: Failure) -> bytes:
+    """The slot's reply that ``attempt`` ended in ``failure``."""
+    header: Header = {"did": "failed", "attempt": attempt, "kind": failure.kind.value}
+    for field in ("message", "function", "key", "exception_type", "traceback", "record", "split"):
+        header[field] = getattr(failure, field)
+    header["data"] = b2a_base64(failure.data, newline=False).decode("ascii")
+    return encode(header, failure.exception)
 
 
-def timeout_failure(seconds: float) -> Failure:
-    """The attempt was ended because it ran longer than ``seconds``."""
-    return Failure(
+def care_header(
+    positions: str, *, skips: bool = False, max_skipped: int | None = None, skip: Sequence[RecordMark] = ()
+) -> Header:
+    """What makes an attempt a careful one, in the message that tells a slot to carry it out; see careful.Care."""
+    return {"care": {"positions": positions, "skips": skips, "max_skipped": max_skipped, "skip": list(skip)}}
+
+
+def crash_failure(how: str, attempt: AttemptId, positions: str = "") -> Failure:
+    """The slot is gone; ``how`` is what ``describe_exit`` said. ``positions`` is what a careful attempt wrote."""
+    failure = Failure(FailureKind.CRASH, f"the process that ran the user's function {how}")
+    return _placed(failure, attempt, positions, 0.0)
+
+
+def timeout_failure(seconds: float, attempt: AttemptId, positions: str = "") -> Failure:
+    """The attempt was ended because it ran longer than ``seconds``. ``positions``: as for ``crash_failure``."""
+    failure = Failure(
         FailureKind.TIMEOUT,
         f"the attempt ran longer than task_timeout={seconds:g} seconds and was ended",
         exception_type="TimeoutError",
+    )
+    return _placed(failure, attempt, positions, limits.CULPRIT_TIMEOUT_SHARE * seconds)
+
+
+def _placed(failure: Failure, attempt: AttemptId, positions: str, least_seconds: float) -> Failure:
+    """``failure`` with the record at which the process was lost, if it had been at it for ``least_seconds``."""
+    from mincemeat.positions import read_position
+
+    position = read_position(positions) if positions else None
+    if position is None:
+        return failure
+    is_map = attempt.task.phase is Phase.MAP
+    function = "mapfn" if is_map else "reducefn"
+    if position.seconds < least_seconds:
+        where = f"; {function} was at key {position.key} then, which had not taken most of that time"
+        return failure._replace(message=failure.message + where)
+    return failure._replace(
+        function=function,
+        key=position.key,
+        record=position.record,
+        split=attempt.task.index if is_map else -1,
+        data=position.data,
     )

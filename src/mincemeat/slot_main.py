@@ -15,16 +15,19 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
-from itertools import accumulate, chain
-from typing import Any, BinaryIO
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mincemeat import attempt as attempts
 from mincemeat.errors import BlockCorrupt
-from mincemeat.model import AttemptId, Failure, FailureKind, Span, UserFunctions
+from mincemeat.model import AttemptId, Failure, FailureKind, RecordMark, Span, UserFunctions
 from mincemeat.shuffle.damage import damaged_spans
 from mincemeat.shuffle.store import JobStore
-from mincemeat.slot_channel import Header, encode, receive
-from mincemeat.sources.base import SplitUnreadable, open_split
+from mincemeat.slot_channel import Header, encode, failed_message, receive
+from mincemeat.sources.base import SplitUnreadable
+
+if TYPE_CHECKING:
+    from mincemeat.careful import Care
 
 
 def main(channel_fd: int | None) -> None:
@@ -77,7 +80,7 @@ class Slot:
         except _InputDamaged as error:
             return encode({"did": "damaged", "attempt": name, "spans": error.places, "message": str(error)})
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's failure
-            return _failure_reply(name, self._describe(error))
+            return failed_message(name, self._describe(error))
         finally:
             gc.enable()
             _flush_output()
@@ -90,17 +93,19 @@ class Slot:
         functions = self._load()
         attempt = AttemptId.parse(header["attempt"])
         is_near = header.get("near", False)
+        care = _care(header["care"]) if "care" in header else None
         if header["do"] == "map":
             with ExitStack() as streams:
                 payloads = [streams.enter_context(stream) for stream in _open_payloads(header, body)]
                 return attempts.run_map(
                     functions,
-                    chain.from_iterable(map(open_split, payloads)),
+                    attempts.SplitRecords(payloads),
                     store,
                     attempt,
                     partitions=self._job["partitions"],
                     memory_bytes=self._job["memory_bytes"],
                     is_near=is_near,
+                    care=care,
                 )._asdict()
         spans = [Span(*span) for span in header["spans"]]
         partitions = range(header["first"], header["last"])
@@ -113,6 +118,7 @@ class Slot:
                 attempt,
                 memory_bytes=self._job["memory_bytes"],
                 is_near=is_near,
+                care=care,
             )._asdict()
         except (BlockCorrupt, OSError) as error:
             if places := damaged_spans(spans, error):
@@ -163,11 +169,10 @@ class _InputDamaged(Exception):
         self.places = places
 
 
-def _failure_reply(name: str, failure: Failure) -> bytes:
-    header: Header = {"did": "failed", "attempt": name, "kind": failure.kind.value}
-    for field in ("message", "function", "key", "exception_type", "traceback"):
-        header[field] = getattr(failure, field)
-    return encode(header, failure.exception)
+def _care(told: Header) -> Care:
+    from mincemeat.careful import Care
+
+    return Care(**{**told, "skip": tuple(RecordMark(*mark) for mark in told["skip"])})
 
 
 def _import_what_every_job_needs() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mincemeat import cli
+from mincemeat.api import JobEnd
 from mincemeat.model import Snapshot
 from mincemeat.sinks import open_results
 from tests.cli.command import EXAMPLES
@@ -331,19 +332,20 @@ def test_attempts_time_limit_and_memory_reach_the_job(
 ) -> None:
     given: dict[str, Any] = {}
 
-    def fake(*arguments: Any, **options: Any) -> Snapshot:
+    def fake(*arguments: Any, **options: Any) -> JobEnd:
         given.update(options)
-        return Snapshot("job", seconds=8.2, records=18_402_211, failed_attempts=2)
+        return JobEnd(Snapshot("job", seconds=8.2, records=18_402_211, failed_attempts=2), ())
 
     monkeypatch.setattr("mincemeat.cli.run.make_engine", lambda *_, **__: None)
     monkeypatch.setattr("mincemeat.cli.run.run_job", fake)
-    code, _, said = run(
-        wordcount, rhyme, "--max-attempts", "2", "--task-timeout", "9", "--no-backups", "--memory", "2MiB", "--progress"
-    )
+    limits = ("--max-attempts", "5", "--task-timeout", "9", "--memory", "2MiB", "--max-skipped", "7")
+    code, _, said = run(wordcount, rhyme, *limits, "--no-backups", "--on-error", "skip", "--progress")
     assert given == {
-        "max_attempts": 2,
+        "max_attempts": 5,
         "task_timeout": 9.0,
         "backups": False,
+        "on_error": "skip",
+        "max_skipped": 7,
         "memory": 2 * 2**20,
         "progress": True,
     }

@@ -14,7 +14,7 @@ from typing import TypeVar
 from mincemeat.cluster.connection import Connection, dial
 from mincemeat.cluster.coordinator import Coordinator, JobEnded
 from mincemeat.cluster.session import WorkerSession
-from mincemeat.model import Job, MapReport, UserFunctions
+from mincemeat.model import AttemptId, Job, MapReport, UserFunctions
 from mincemeat.scheduler import events
 from mincemeat.wire import messages
 from mincemeat.wire.handshake import Role
@@ -100,6 +100,7 @@ class Desk:
         self.splits = splits
         self.cut = 0
         self.results: dict[int, Path] = {}
+        self.reports: dict[str, str] = {}
         self.ended: asyncio.Future[JobEnded] = asyncio.get_running_loop().create_future()
         job = Job(JOB, UserFunctions(), partitions=PARTITIONS)
         self.coordinator = Coordinator(job, b"code", PASSWORD, scratch, self)
@@ -126,6 +127,9 @@ class Desk:
 
     def reduce_done(self, index: int, path: Path) -> None:
         self.results[index] = path
+
+    def set_aside(self, attempt: AttemptId, report: str, worker: str) -> None:
+        self.reports[str(attempt)] = report
 
     def job_ended(self, ended: JobEnded) -> None:
         self.ended.set_result(ended)

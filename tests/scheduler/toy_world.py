@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mincemeat import limits
-from mincemeat.model import AttemptId, FailureKind, Phase
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase
 from mincemeat.scheduler import (
     AttemptDone,
     AttemptFailed,
@@ -37,13 +37,11 @@ from mincemeat.scheduler import (
     Machine,
     ProduceSplit,
     ReadmitWorker,
-    ReleaseWorker,
     RestoredOutput,
     SourceFailed,
     SplitsProduced,
     StartAttempt,
     Tick,
-    WorkerDraining,
     WorkerJoined,
     WorkerLeft,
     invariants,
@@ -79,6 +77,8 @@ class World:
             reduce_task_bytes=self.chance.choice([1, 20, 10**6]),
             lease_seconds=LEASE_SECONDS,
             backups=self.chance.random() < 0.5,
+            skips=self.chance.random() < 0.5,
+            max_skipped=self.chance.choice([0, 5, None]),
         )
         self.machine = self.new_machine()
         self.groups: list[int] = []
@@ -91,7 +91,7 @@ class World:
         self.reduced: list[AttemptId] = []
         self.ends: list[Instruction] = []
         self.excluded: set[str] = set()
-        self.draining: set[str] = set()
+        self.starts: dict[AttemptId, StartAttempt] = {}
 
     # -- between world and machine -----------------------------------------------------------------------
 
@@ -114,8 +114,8 @@ class World:
                 self.requests += 1
             case StartAttempt(worker, attempt, partitions, splits):
                 assert worker not in self.excluded
-                assert worker not in self.draining
                 self.check_splits(attempt, splits)
+                self.check_care(instruction)
                 assert (partitions is None) == (attempt.task.phase is Phase.MAP)
                 counts = self.machine.counts()
                 assert partitions is None or counts.map_committed == counts.map_total
@@ -136,10 +136,6 @@ class World:
                 self.excluded.discard(worker)
             case ExpireWorker(worker, _):
                 self.workers.pop(worker, None)
-            case ReleaseWorker(worker):
-                assert worker in self.draining
-                assert not self.workers[worker].running
-                self.workers.pop(worker)
             case FinishJob() | FailJob():
                 self.ends.append(instruction)
 
@@ -156,6 +152,31 @@ class World:
                 splits == 1 or attempt.number == self.life * limits.ATTEMPTS_PER_LIFE or self.machine.backups
             )  # again: alone
 
+    def check_care(self, start: StartAttempt) -> None:
+        """Whoever goes carefully follows a failure, over one split, and skips each record once, if at all."""
+        self.starts[start.attempt] = start
+        if start.careful:
+            assert start.splits == 1
+            assert self.machine.counts().failed_attempts or self.life
+        assert len(set(start.skip)) == len(start.skip)
+        assert not start.skip or (start.careful and self.machine.skips)
+
+    def skipped_in(self, attempt: AttemptId) -> int:
+        """How many records the attempt set aside: those it was told to, and of some tasks one that raises."""
+        start = self.starts[attempt]
+        raising = attempt.task.index % 4 == 0 and attempt.task.phase is Phase.MAP
+        return len(start.skip) + (start.careful and self.machine.skips and raising)
+
+    def trouble_of(self, attempt: AttemptId) -> Failure:
+        """A failure; a careful attempt knows the record, of which there are three."""
+        kind = self.chance.choice([kind for kind in FailureKind if kind is not FailureKind.EXCESS])
+        start = self.starts[attempt]
+        if not start.careful:
+            return failure(kind)
+        left = {0, 1, 2} - {mark.record for mark in start.skip}
+        record = self.chance.choice([-1, *sorted(left)])
+        return failure(kind)._replace(record=record, key=str(record))
+
     # -- what may happen ---------------------------------------------------------------------------------
 
     def join(self, outputs: Iterable[AttemptId] = ()) -> None:
@@ -169,12 +190,6 @@ class World:
         if self.workers:
             worker = self.workers.pop(self.chance.choice(list(self.workers)))
             self.send(WorkerLeft(worker.name, "killed"))
-
-    def drain(self) -> None:
-        if self.workers:
-            worker = self.workers[self.chance.choice(list(self.workers))]
-            self.draining.add(worker.name)
-            self.send(WorkerDraining(worker.name))
 
     def freeze(self) -> None:
         if self.workers:
@@ -205,10 +220,9 @@ class World:
         worker, attempt = self.chance.choice(pairs)
         worker.running.discard(attempt)
         if self.chance.random() < trouble:
-            kind = self.chance.choice(list(FailureKind))
             maps = (self.chance.randrange(-1, self.splits + 1),)
             troubles: list[Event] = [
-                AttemptFailed(worker.name, attempt, failure(kind)),
+                AttemptFailed(worker.name, attempt, self.trouble_of(attempt)),
                 AttemptLost(worker.name, attempt, "slot taken away"),
                 BlocksUnreachable(worker.name, attempt, maps, "refused"),
                 BlocksUnreachable(worker.name, attempt, maps, "checksum mismatch", damaged=True),
@@ -220,10 +234,11 @@ class World:
             if gone:
                 self.mail.append(BlocksUnreachable(worker.name, attempt, gone, "not there"))
                 return
-            self.mail.append(AttemptDone(worker.name, attempt))
+            self.mail.append(AttemptDone(worker.name, attempt, (), self.skipped_in(attempt)))
         else:
             worker.outputs.add(attempt)
-            self.mail.append(AttemptDone(worker.name, attempt, sizes_of(attempt)))
+            skipped = self.skipped_in(attempt)
+            self.mail.append(AttemptDone(worker.name, attempt, sizes_of(attempt), skipped))
 
     def holds(self, worker: str, output: AttemptId) -> bool:
         return worker in self.workers and output in self.workers[worker].outputs
@@ -253,6 +268,8 @@ class World:
             for _, attempt, worker in old.map_outputs()
         ]
         reduced = [task.committed.id for task in old.ledger.reduce.tasks if task.committed is not None]
+        commits = [task.committed for phase in (old.ledger.map, old.ledger.reduce) for task in phase.tasks]
+        skipped = [(commit.id, old.ledger.set_aside.get(commit.task, 0)) for commit in commits if commit is not None]
         self.send(
             JobRestored(
                 tuple(self.groups),
@@ -260,11 +277,11 @@ class World:
                 tuple(outputs),
                 tuple(old.ledger.plan),
                 tuple(reduced),
+                tuple((commit, count) for commit, count in skipped if count),
             )
         )
         workers, self.workers = self.workers, {}
         self.excluded.clear()
-        self.draining.clear()
         for worker in workers.values():
             if not worker.frozen:
                 self.join(worker.outputs)
@@ -298,7 +315,6 @@ class World:
             (self.join, 2),
             (self.die, 4 * trouble),
             (self.freeze, trouble),
-            (self.drain, trouble),
             (self.produce, 20),
             (lambda: self.work(trouble), 25),
             (lambda: self.deliver(trouble), 30),
@@ -330,12 +346,23 @@ class World:
             [end] = self.ends
             assert isinstance(end, FailJob)
             assert end.task is not None
+            if end.failure.kind is FailureKind.EXCESS:
+                assert machine.max_skipped is not None
+                assert machine.ledger.set_aside_total > machine.max_skipped
+                return
             task = machine.ledger.find_task(end.task)
             assert task is not None
             assert task.failures >= machine.max_attempts or task.losses > machine.lost_attempts_max
             return
         assert machine.counts().map_total == self.splits
         assert machine.counts().reduce_committed == machine.counts().reduce_total
+        # Of each task the records that its committed attempt set aside, and no others, however often it was made.
+        skipped = 0
+        for task in [*machine.ledger.map.tasks, *machine.ledger.reduce.tasks]:
+            if task.committed is not None and task.committed.task is task:
+                skipped += self.skipped_in(task.committed.id)
+        assert machine.ledger.set_aside_total == skipped
+        assert machine.max_skipped is None or skipped <= machine.max_skipped
         # Each reduce task committed exactly once, over the whole life of the job.
         assert sorted(attempt.task.index for attempt in self.reduced) == list(range(machine.counts().reduce_total))
         for task in machine.ledger.reduce.tasks:

@@ -166,6 +166,19 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="idle workers of a cluster repeat attempts that take far longer than others (default: yes)",
     )
     engine.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="of a record on which a function fails: fail the job (default), or set the record aside",
+    )
+    engine.add_argument(
+        "--max-skipped",
+        metavar="N",
+        type=_count_or_any,
+        default=limits.MAX_SKIPPED,
+        help="fail the job when more records than that were set aside; any: never (default: %(default)s)",
+    )
+    engine.add_argument(
         "--memory",
         metavar="SIZE",
         type=_memory,
@@ -208,6 +221,15 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return value
 
     return parse_whole
+
+
+def _count_or_any(text: str) -> int | None:
+    if text == "any":
+        return None
+    try:
+        return _whole(0, 2**31)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or any") from None
 
 
 def _seconds(least: float) -> Callable[[str], float]:

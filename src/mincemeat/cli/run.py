@@ -39,7 +39,7 @@ def run_job_file(options: Namespace) -> None:
     functions: dict[str, Any] = {name: getattr(job, name, None) for name in _FUNCTIONS}
     # Last, because a sink may already make a file.
     with CountingSink(_sink(options)) as sink:
-        snapshot = run_job(
+        ended = run_job(
             datasource,
             # What --top chooses is put in order here, and the job need not be.
             UserFunctions(**functions, sort=options.sort and options.top is None),
@@ -48,12 +48,14 @@ def run_job_file(options: Namespace) -> None:
             max_attempts=options.max_attempts,
             task_timeout=options.task_timeout,
             backups=options.backups,
+            on_error=options.on_error,
+            max_skipped=options.max_skipped,
             memory=options.memory,
             progress=options.progress,
         )
     stream: TextIO | None = sys.stderr  # None where it was closed
     if stream is not None and (options.progress or (options.progress is None and stream.isatty())):
-        stream.write(_summary(sink.results, snapshot, options.output) + "\n")
+        stream.write(_summary(sink.results, ended.snapshot, options.output) + "\n")
 
 
 def _engine(options: Namespace) -> Engine:

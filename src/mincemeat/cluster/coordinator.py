@@ -15,12 +15,13 @@ bodies stay bytes.
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import platform
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from mincemeat import limits
 from mincemeat.attempt import damage_of_results
@@ -33,6 +34,7 @@ from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Pha
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.state import Counts
+from mincemeat.set_aside import decode_report
 from mincemeat.wire import messages
 from mincemeat.wire.handshake import FINGERPRINT_BYTES, Role
 
@@ -44,6 +46,10 @@ _TICK_SECONDS = 0.5
 _GOODBYE_SECONDS = 0.5
 
 
+# How many records an attempt set aside, and one of them.
+_Skipped: TypeAlias = "tuple[int, Failure | None]"
+
+
 class Caller(Protocol):
     """What the coordinator asks of the thread that holds the user's objects. None of these calls waits."""
 
@@ -52,6 +58,7 @@ class Caller(Protocol):
     def data_chunks(self, index: int) -> Iterable[bytes]: ...
     def map_done(self, splits: range, report: MapReport) -> None: ...
     def reduce_done(self, index: int, path: Path) -> None: ...
+    def set_aside(self, attempt: AttemptId, report: str, worker: str) -> None: ...
     def job_ended(self, ended: JobEnded) -> None: ...
 
 
@@ -81,6 +88,8 @@ class Coordinator:
             partitions=job.partitions,
             max_attempts=job.max_attempts,
             reduce_task_bytes=job.reduce_task_bytes,
+            skips=job.skips,
+            max_skipped=job.max_skipped,
             lease_seconds=limits.LEASE_SECONDS,  # the one that workers are told
             backups=job.backups,
         )
@@ -182,10 +191,10 @@ class Coordinator:
         match instruction:
             case instructions.ProduceSplit():
                 self._caller.want_split()
-            case instructions.StartAttempt(worker=worker, attempt=attempt, partitions=None):
-                self._start_map(self._connected(worker), attempt)
-            case instructions.StartAttempt(worker=worker, attempt=attempt, partitions=range() as partitions):
-                self._start_reduce(self._connected(worker), attempt, partitions)
+            case instructions.StartAttempt(worker=worker, partitions=None):
+                self._start_map(self._connected(worker), instruction)
+            case instructions.StartAttempt(worker=worker, partitions=range() as partitions):
+                self._start_reduce(self._connected(worker), instruction, partitions)
             case instructions.CancelAttempt(worker=worker, attempt=attempt):
                 self._supply.drop_result(worker, attempt)
                 self._tell(worker, messages.AttemptCancel(job=self._job.job_id, attempt=str(attempt)))
@@ -198,10 +207,6 @@ class Coordinator:
             case instructions.ExpireWorker(worker=worker, reason=reason):
                 log.warning("worker %s is given up: %s", worker, reason)
                 self._connected(worker).connection.abort()
-            case instructions.ReleaseWorker(worker=worker):
-                record = self._connected(worker)
-                record.send(messages.Bye(reason="nobody needs this worker any more", again=False))
-                record.send(None)
             case instructions.FinishJob():
                 self._end(JobEnded())
             case instructions.FailJob():
@@ -218,39 +223,42 @@ class Coordinator:
         if record is not None:
             record.send(message)
 
-    def _start_map(self, record: WorkerRecord, attempt: AttemptId) -> None:
+    def _start_map(self, record: WorkerRecord, start: instructions.StartAttempt) -> None:
+        attempt = start.attempt
         splits = self._machine.splits_of(attempt)
         if all(index in self._supply.payloads for index in splits):
-            self._send_map(record, attempt, splits)
+            self._send_map(record, start, splits)
             return
 
         # Committed once, and the output lost with its worker.
         def deliver(payloads: list[bytes]) -> None:
             if self._machine.is_running(record.worker, attempt):  # still
                 self._supply.payloads.update(zip(splits, payloads, strict=True))
-                self._send_map(record, attempt, splits)
+                self._send_map(record, start, splits)
 
         self._caller.want_payloads(splits, deliver)
 
-    def _send_map(self, record: WorkerRecord, attempt: AttemptId, splits: range) -> None:
+    def _send_map(self, record: WorkerRecord, start: instructions.StartAttempt, splits: range) -> None:
         payloads = [self._supply.payloads[index] for index in splits]
         sizes = list(map(len, payloads))
         is_inline = sum(sizes) <= limits.INLINE_BODY_BYTES
         record.send(
             messages.MapStart(
                 job=self._job.job_id,
-                attempt=str(attempt),
+                attempt=str(start.attempt),
                 split_bytes=sizes,
+                **_care_of(start),
                 body=b"".join(payloads) if is_inline else b"",
             )
         )
 
-    def _start_reduce(self, record: WorkerRecord, attempt: AttemptId, partitions: range) -> None:
+    def _start_reduce(self, record: WorkerRecord, start: instructions.StartAttempt, partitions: range) -> None:
         inputs = self._supply.inputs_for(record)
         record.send(
             messages.ReduceStart(
                 job=self._job.job_id,
-                attempt=str(attempt),
+                attempt=str(start.attempt),
+                **_care_of(start),
                 first_partition=partitions.start,
                 last_partition=partitions.stop,
                 inputs_bytes=len(inputs),
@@ -321,6 +329,8 @@ class Coordinator:
                 memory_bytes=self._job.memory_bytes,
                 task_timeout_seconds=self._job.task_timeout_seconds,
                 code_bytes=len(self._code),
+                skips=self._job.skips,
+                max_skipped=-1 if self._job.max_skipped is None else self._job.max_skipped,
                 body=self._code if len(self._code) <= limits.INLINE_BODY_BYTES else b"",
             )
         )
@@ -349,10 +359,6 @@ class Coordinator:
             if record.outbox.empty():  # else what waits there is answer enough
                 record.send(messages.Heartbeat())
             self.handle(events.Heartbeat(worker))
-            return
-        if isinstance(message, messages.Draining):
-            log.info("worker %s wants to leave and gets no more attempts", worker)
-            self.handle(events.WorkerDraining(worker))
             return
         if getattr(message, "job", None) != self._job.job_id:
             return  # late, from an earlier job of this worker
@@ -391,18 +397,23 @@ class Coordinator:
             seconds=message.seconds,
             spills=message.spills,
             partition_bytes=sizes,
+            skipped=message.skipped,
+            set_aside=message.set_aside,
         )
+        skipped = _skipped(worker, message)
         if self._machine.is_running(worker, attempt):
             splits = self._machine.splits_of(attempt)
             for index in splits:
                 self._supply.payloads.pop(index, None)
             self._caller.map_done(splits, report)
-        self.handle(events.AttemptDone(worker, attempt, sizes))
+            self._caller.set_aside(attempt, message.set_aside, worker)
+        self.handle(events.AttemptDone(worker, attempt, sizes, *skipped))
 
     def _reduce_done(self, worker: str, message: messages.ReduceDone) -> None:
         attempt = AttemptId.parse(message.attempt)
         if attempt.task.phase is not Phase.REDUCE:
             raise RemoteProtocolError(f"{attempt} is not a reduce attempt")
+        skipped = _skipped(worker, message)
         if attempt in self._checking:
             return  # told twice
         if not self._machine.is_running(worker, attempt):
@@ -411,12 +422,15 @@ class Coordinator:
             return
         path = self._supply.commit_result(worker, attempt, message)
         if message.output_bytes <= limits.INLINE_BODY_BYTES:
-            self._take_result(worker, attempt, path, damage_of_results(str(path), self._job.functions.output))
+            damage = damage_of_results(str(path), self._job.functions.output)
+            self._take_result(worker, attempt, path, damage, message.set_aside, skipped)
         else:
             self._checking.add(attempt)
-            self._spawn(self._check_result(worker, attempt, path))
+            self._spawn(self._check_result(worker, attempt, path, message.set_aside, skipped))
 
-    async def _check_result(self, worker: str, attempt: AttemptId, path: Path) -> None:
+    async def _check_result(
+        self, worker: str, attempt: AttemptId, path: Path, set_aside: str, skipped: _Skipped
+    ) -> None:
         """In another thread: reading a large result must not hold up heartbeats."""
         loop = asyncio.get_running_loop()
         try:
@@ -426,9 +440,11 @@ class Coordinator:
             return
         finally:
             self._checking.discard(attempt)
-        self._guarded(self._take_result, worker, attempt, path, damage)
+        self._guarded(self._take_result, worker, attempt, path, damage, set_aside, skipped)
 
-    def _take_result(self, worker: str, attempt: AttemptId, path: Path, damage: str) -> None:
+    def _take_result(
+        self, worker: str, attempt: AttemptId, path: Path, damage: str, set_aside: str, skipped: _Skipped
+    ) -> None:
         if damage:
             log.warning("the results of %s from worker %s are made again: %s", attempt, worker, damage)
             path.unlink(missing_ok=True)
@@ -436,9 +452,35 @@ class Coordinator:
             return
         if self._machine.is_running(worker, attempt):  # still
             self._caller.reduce_done(attempt.task.index, path)
+            self._caller.set_aside(attempt, set_aside, worker)
         else:
             path.unlink(missing_ok=True)
-        self.handle(events.AttemptDone(worker, attempt))
+        self.handle(events.AttemptDone(worker, attempt, (), *skipped))
+
+
+def _care_of(start: instructions.StartAttempt) -> dict[str, Any]:
+    """The fields of a message that make an attempt a careful one."""
+    if not start.careful:
+        return {}
+    return {
+        "careful": True,
+        "skip_records": [mark.record for mark in start.skip],
+        "skip_digests": [mark.digest for mark in start.skip],
+        "skip_reasons": [mark.reason for mark in start.skip],
+    }
+
+
+def _skipped(worker: str, done: messages.MapDone | messages.ReduceDone) -> _Skipped:
+    """How many records an attempt set aside, and one of them. Raises: RemoteProtocolError."""
+    if done.skipped < 0:
+        raise RemoteProtocolError(f"worker {worker} set {done.skipped} records aside")
+    if not done.skipped:
+        return 0, None
+    try:
+        listed = decode_report(done.set_aside, worker)
+    except ProtocolError as error:
+        raise RemoteProtocolError(f"worker {worker} sent what cannot be: {error}") from error
+    return done.skipped, listed[0] if listed else None
 
 
 def unsuitable(hello: messages.Hello) -> str:
@@ -476,4 +518,14 @@ def read_failure(message: messages.AttemptFailed, worker: str) -> Failure:
         traceback=message.traceback,
         worker=worker,
         exception=message.body,
+        record=message.record,
+        split=message.split,
+        data=_decoded(message.data, worker),
     )
+
+
+def _decoded(text: str, worker: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise RemoteProtocolError(f"a record that worker {worker} sent is not base64: {error}") from None

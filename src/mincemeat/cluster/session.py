@@ -7,6 +7,7 @@ not know: how the connection came about, or what happens after it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -42,10 +43,10 @@ from mincemeat.errors import (
     SpillSpaceExhausted,
 )
 from mincemeat.limits import VERSION
-from mincemeat.model import AttemptId, Failure, FailureKind, Span, shorten
+from mincemeat.model import AttemptId, Failure, FailureKind, RecordMark, Span, shorten
 from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.shuffle.store import JobStore, make_directory
-from mincemeat.slot_channel import Header, crash_failure, read_failure, timeout_failure
+from mincemeat.slot_channel import Header, care_header, crash_failure, read_failure, timeout_failure
 from mincemeat.slots import SlotProcess
 from mincemeat.wire import messages
 
@@ -91,9 +92,6 @@ class WorkerSession:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._ticket_key = b""
-        self._has_joined = self._is_over = False
-        # Until when it goes on: without end, until it is drained.
-        self._patience = asyncio.timeout(None)
 
     async def run(self) -> None:
         """Work until the server says good-bye.
@@ -102,53 +100,26 @@ class WorkerSession:
         Cancelled: it tells the server that it leaves, so that nobody waits for the lease to end.
         """
         try:
-            async with self._patience:
-                await self._work()
+            welcome = await self._join()
+            self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels, outside=self._outside)
+            self._spawn(self._beat, welcome)
+            self._spawn(self._watch_server, welcome)
+            while True:
+                message = await self._connection.receive()
+                if isinstance(message, messages.Bye):
+                    log.info("the server says good-bye: %s", message.reason)
+                    return
+                self._handle(message)
         except asyncio.CancelledError:
-            await self._say_leaving("it was stopped")
+            await self._say_leaving()
             raise
-        except TimeoutError:
-            if not self._patience.expired():
-                raise
-            await self._say_leaving("it could wait no longer")
         finally:
-            self._is_over = True
             await self._close()
 
-    @property
-    def is_draining(self) -> bool:
-        return self._patience.when() is not None
-
-    def drain(self) -> int | None:
-        """Let ``run`` return when nobody needs this worker any more, or in ``limits.DRAIN_SECONDS``.
-
-        How many attempts run; ``None`` if it has not joined yet, and may be cancelled without a loss.
-        """
-        if not self._has_joined:
-            return None
-        if self._is_over:
-            return 0
-        self._patience.reschedule(asyncio.get_running_loop().time() + limits.DRAIN_SECONDS)
-        self._spawn(self._connection.send, messages.Draining())
-        return len(self._running)
-
-    async def _work(self) -> None:
-        welcome = await self._join()
-        self._has_joined = True
-        self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels, outside=self._outside)
-        self._spawn(self._beat, welcome)
-        self._spawn(self._watch_server, welcome)
-        while True:
-            message = await self._connection.receive()
-            if isinstance(message, messages.Bye):
-                log.info("the server says good-bye: %s", message.reason)
-                return
-            self._handle(message)
-
-    async def _say_leaving(self, reason: str) -> None:
+    async def _say_leaving(self) -> None:
         try:
             async with asyncio.timeout(_LEAVING_SECONDS):
-                await self._connection.send(messages.Leaving(reason=reason))
+                await self._connection.send(messages.Leaving(reason="it was stopped"))
         except (ConnectionFailed, TimeoutError):
             pass  # the server will see for itself
 
@@ -255,6 +226,7 @@ class WorkerSession:
         if job is None or start.job != job.job:
             raise RemoteProtocolError(f"{start.attempt} came before its job")
         reply: messages.Message
+        attempt = AttemptId.parse(start.attempt)
         try:
             if self._disk_failure is not None:
                 raise self._disk_failure
@@ -263,9 +235,11 @@ class WorkerSession:
             else:
                 reply = await self._reduce(job, start)
         except SlotDied as error:
-            reply = told(job.job, start.attempt, crash_failure(str(error)))
+            failure = crash_failure(str(error), attempt, self._positions(start))
+            reply = told(job.job, start.attempt, failure)
         except TimeoutError:
-            reply = told(job.job, start.attempt, timeout_failure(job.task_timeout_seconds or 0.0))
+            failure = timeout_failure(job.task_timeout_seconds or 0.0, attempt, self._positions(start))
+            reply = told(job.job, start.attempt, failure)
         except Unreachable as error:
             reply = messages.BlocksUnreachable(
                 job=job.job,
@@ -277,9 +251,26 @@ class WorkerSession:
             )
         except (MincemeatError, OSError) as error:
             reply = told(job.job, start.attempt, system_failure(error))
+        finally:
+            if start.careful:
+                Path(self._positions(start)).unlink(missing_ok=True)
         if isinstance(reply, messages.AttemptFailed) and reply.kind == FailureKind.SYSTEM.value:
             log.warning("%s could not be carried out here: %s", start.attempt, reply.message)
         await self._connection.send(reply)
+
+    def _positions(self, start: messages.MapStart | messages.ReduceStart) -> str:
+        """Where a careful attempt says where it is; "" for others."""
+        return str(self._scratch / f"{start.attempt}.positions") if start.careful else ""
+
+    def _care(self, job: messages.JobStart, start: messages.MapStart | messages.ReduceStart) -> Header:
+        if not start.careful:
+            return {}
+        return care_header(
+            self._positions(start),
+            skips=job.skips,
+            max_skipped=None if job.max_skipped < 0 else job.max_skipped,
+            skip=list(map(RecordMark, start.skip_records, start.skip_digests, start.skip_reasons)),
+        )
 
     async def _map(self, job: messages.JobStart, start: messages.MapStart) -> messages.Message:
         directory = self._scratch / f"{start.attempt}.splits"
@@ -289,6 +280,7 @@ class WorkerSession:
                 make_directory(directory)
                 await self._channels.get(get("split", job.job, start.attempt), directory / "payloads")
                 header["payloads"] = str(directory / "payloads")
+            header |= self._care(job, start)
             reply, body = await self._in_slot(job, header, body, splits=len(start.split_bytes))
             if reply["did"] == "unreadable":  # files that only the server sees
                 make_directory(directory)
@@ -296,6 +288,7 @@ class WorkerSession:
                 for number, path in enumerate(paths):
                     await self._channels.get(get("split-data", job.job, start.attempt, number), path)
                 header = {"do": "map", "attempt": start.attempt, "data": list(map(str, paths))}
+                header |= self._care(job, start)
                 reply, body = await self._in_slot(job, header, b"", splits=len(paths))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -312,6 +305,8 @@ class WorkerSession:
             seconds=report["seconds"],
             spills=report["spills"],
             partition_bytes=report["partition_bytes"],
+            skipped=report["skipped"],
+            set_aside=report["set_aside"],
         )
 
     async def _reduce(self, job: messages.JobStart, start: messages.ReduceStart) -> messages.Message:
@@ -346,6 +341,7 @@ class WorkerSession:
             "first": start.first_partition,
             "last": start.last_partition,
             "spans": spans,
+            **self._care(job, start),
         }
         return await self._in_slot(job, header, b"")
 
@@ -371,6 +367,8 @@ class WorkerSession:
             values=report["values"],
             seconds=report["seconds"],
             output_bytes=size,
+            skipped=report["skipped"],
+            set_aside=report["set_aside"],
             body=body,
         )
 
@@ -479,5 +477,8 @@ def told(job: str, attempt: str, failure: Failure) -> messages.AttemptFailed:
         key=shorten(failure.key),
         exception_type=shorten(failure.exception_type),
         traceback=shorten(failure.traceback, limits.TRACEBACK_CHARS_MAX),
+        record=failure.record,
+        split=failure.split,
+        data=base64.b64encode(failure.data).decode("ascii"),
         body=failure.exception if len(failure.exception) <= limits.EXCEPTION_BYTES_MAX else b"",
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from mincemeat.model import Job, Snapshot
 
 if TYPE_CHECKING:
+    from mincemeat.set_aside import RecordFailure
     from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source
 
@@ -36,8 +37,10 @@ class Engine(ABC):
         """End what ``warm_up`` started and no run has used."""
 
     @abstractmethod
-    def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
+    def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> tuple[RecordFailure, ...]:
         """Carry ``job`` over all records of ``source`` and write every result to ``sink``, which the caller commits.
+
+        Returns: the records that were set aside, in the order of the input.
 
         Shape: pairs reach the sink in partition order, within a partition in order of the key's first appearance.
         Calls: ``source``, ``sink`` and ``observe`` are only used in the calling thread.

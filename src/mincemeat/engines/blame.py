@@ -24,7 +24,7 @@ def raise_original(error: UserCodeError) -> NoReturn:
 
     original = error.__cause__
     failure = describe_failure(error)
-    key = f" for key {error.key}" if error.key else ""
+    key = failure.place()
     where = error.function or "user code"
     story = JobFailed(
         f"{where} raised {failure.exception_type}{key}: {failure.message}. The job stops.",
@@ -32,6 +32,9 @@ def raise_original(error: UserCodeError) -> NoReturn:
         key=error.key,
         exception_type=failure.exception_type,
         remote_traceback=failure.traceback,
+        record=failure.record,
+        split=failure.split,
+        data=failure.data,
     )
     if not isinstance(original, Exception):
         raise story from original
@@ -66,12 +69,15 @@ def job_error(
         key=failure.key,
         exception_type=failure.exception_type,
         remote_traceback=failure.traceback,
+        record=failure.record,
+        split=failure.split,
+        data=failure.data,
     )
     original = _load_exception(failure)
     if original is None:
         return story
     where = f" in {failure.function}" if failure.function else ""
-    key = f" for key {failure.key}" if failure.key else ""
+    key = failure.place()
     worker = f" on worker {failure.worker}" if failure.worker else ""
     original.add_note(f"(mincemeat: raised{where}{key}{worker})")
     original.__cause__ = story
@@ -88,11 +94,13 @@ def _load_exception(failure: Failure) -> Exception | None:
     return loaded if isinstance(loaded, Exception) else None
 
 
+_MORE = "Mend the function, or allow more with max_skipped= (--max-skipped)."
+
+
 def _tell(
     failure: Failure, task: TaskId | None, attempt: AttemptId | None, attempts: int, counts: Counts | None
 ) -> str:
-    key = f" for key {failure.key}" if failure.key else ""
-    function = f" in {failure.function}{key}" if failure.function else ""
+    function = f" in {failure.function}{failure.place()}" if failure.function else ""
     worker = f" on worker {failure.worker}" if failure.worker else ""
     happened = f"{worker} {_what_happened(failure)}{function}: {failure.message}"
     stop = " The job stops"
@@ -102,6 +110,8 @@ def _tell(
     # Without a frame of the user's own (a pair that is no pair) it would only say the message a second time.
     has_frames = '  File "' in failure.traceback
     text = f".{stop}.\n\nTraceback on the worker:\n{failure.traceback}" if has_frames else f".{stop}."
+    if failure.kind is FailureKind.EXCESS:
+        return f"{failure.message}. {_MORE}{text.removeprefix('.')}"
     if task is None:
         return f"the job failed:{happened}{text}"
     times = "once" if attempts == 1 else f"{attempts} times"
@@ -121,3 +131,5 @@ def _what_happened(failure: Failure) -> str:
             return "exceeded its time limit"
         case FailureKind.SYSTEM:
             return "could not be carried out"
+        case FailureKind.EXCESS:
+            return "set aside too many records"

@@ -21,6 +21,7 @@ from mincemeat.wire.handshake import normalise_password
 if TYPE_CHECKING:
     from mincemeat.engines.cluster_run import Attendance
     from mincemeat.model import Job
+    from mincemeat.set_aside import RecordFailure
     from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source
 
@@ -61,7 +62,7 @@ class ClusterEngine(Engine):
         self._split = split
         self._on_listening = on_listening
 
-    def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
+    def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> tuple[RecordFailure, ...]:
         local = LocalWorkers()
         try:
             local.start(self._workers)
@@ -78,7 +79,7 @@ class ClusterEngine(Engine):
                     return Attendance(_tell, None, local)
                 return Attendance(_tell, lambda: self._tell_how_to_join(port), local, is_local=bool(self._generated))
 
-            carry_out(
+            return carry_out(
                 job,
                 source,
                 sink,

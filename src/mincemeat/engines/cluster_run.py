@@ -23,9 +23,10 @@ from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.engines.sampling import with_splitters_by_own_slot
 from mincemeat.errors import JobFailed, MincemeatError, UserCodeError
-from mincemeat.model import Job, MapReport
+from mincemeat.model import AttemptId, Job, MapReport
 from mincemeat.scheduler import events
 from mincemeat.scratch import ScratchDirectory, sweep_soon
+from mincemeat.set_aside import RecordFailure, SetAside
 
 if TYPE_CHECKING:
     from mincemeat.cluster.local import LocalWorkers
@@ -49,7 +50,7 @@ def carry_out(
     port: int,
     split: int | None,
     open_doors: Callable[[int], Attendance],
-) -> None:
+) -> tuple[RecordFailure, ...]:
     """Serve ``job`` on ``host``:``port`` to whoever knows ``secret``, until it is done. As ``Engine.run``.
 
     ``open_doors`` is called in this thread with the port that workers can join on.
@@ -64,6 +65,7 @@ def carry_out(
         sweep_soon()
         try:
             caller.until_done(thread.coordinator, observe, open_doors(thread.start()))
+            return caller.failures()
         except UserCodeError as error:  # the datasource, which runs in this thread
             raise_original(error)
 
@@ -165,6 +167,7 @@ class _Caller:
         self._source = source
         self._ledger = Ledger(job, source, split, clock=clock)
         self._drain = ResultDrain(sink)
+        self._set_aside = SetAside()
         self._requests: Requests = queue.SimpleQueue() if requests is None else requests
         self._clock = clock
         self._ended: JobEnded | None = None
@@ -190,10 +193,16 @@ class _Caller:
     def reduce_done(self, index: int, path: Path) -> None:
         self._requests.put(lambda _: self._take_result(index, path))
 
+    def set_aside(self, attempt: AttemptId, report: str, worker: str) -> None:
+        self._requests.put(lambda _: self._set_aside.committed(attempt, report, worker))
+
     def job_ended(self, ended: JobEnded) -> None:
         self._requests.put(lambda _: self._end(ended))
 
     # -- the calling thread ------------------------------------------------------------------------------
+
+    def failures(self) -> tuple[RecordFailure, ...]:
+        return self._set_aside.failures()
 
     def until_done(self, coordinator: Coordinator, observe: Observer | None, attendance: Attendance) -> None:
         """Serve the coordinator until the job has ended. Raises what the job failed with."""

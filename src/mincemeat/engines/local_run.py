@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mincemeat import limits, usercode
@@ -27,9 +27,18 @@ from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.scratch import ScratchDirectory, sweep_soon
+from mincemeat.set_aside import RecordFailure, SetAside, decode_report
 from mincemeat.shuffle.damage import is_damage
 from mincemeat.shuffle.store import JobStore, make_directory, writing_file
-from mincemeat.slot_channel import Decoder, Header, crash_failure, map_message, read_failure, timeout_failure
+from mincemeat.slot_channel import (
+    Decoder,
+    Header,
+    care_header,
+    crash_failure,
+    map_message,
+    read_failure,
+    timeout_failure,
+)
 from mincemeat.slots import SlotProcess
 from mincemeat.sources.base import SplitUnreadable
 
@@ -52,7 +61,7 @@ def carry_out(
     slots: int,
     first: SlotProcess,
     split: int | None,
-) -> None:
+) -> tuple[RecordFailure, ...]:
     """Carry out ``job`` on at most ``slots`` slots, of which ``first`` was started by the caller. As ``Engine.run``."""
     with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
         scratch = cleanup.enter_context(ScratchDirectory())
@@ -70,6 +79,7 @@ def carry_out(
             for process in (first, *processes):
                 run.add_slot(process)
             run.until_done(observe)
+            return run.set_aside.failures()
         except UserCodeError as error:  # the datasource, which runs in this process
             raise_original(error)
 
@@ -91,6 +101,9 @@ class _Slot:
         self.deadline: float | None = None
         # Whose output each of the spans is that a reduce attempt reads: indices of map tasks.
         self.owners: list[int] = []
+        # Where a careful attempt says where it is, and what makes it one.
+        self.positions = ""
+        self.care: Header = {}
         # Where the attempt's splits lie with their data inside, if the slot had to be given that.
         self.data: str | None = None
 
@@ -106,7 +119,11 @@ class _LocalRun:
         self._scratch = scratch
         self._store = JobStore(os.path.join(scratch, "blocks"))
         self._machine = Machine(
-            partitions=job.partitions, max_attempts=job.max_attempts, reduce_task_bytes=job.reduce_task_bytes
+            partitions=job.partitions,
+            max_attempts=job.max_attempts,
+            reduce_task_bytes=job.reduce_task_bytes,
+            skips=job.skips,
+            max_skipped=job.max_skipped,
         )
         self._drain = ResultDrain(sink, stays_here=True)
         self._code: bytes | None = None
@@ -118,6 +135,7 @@ class _LocalRun:
         self._selector = selectors.DefaultSelector()
         self._events: deque[events.Event] = deque()
         self._finished = False
+        self.set_aside = SetAside()
 
     def until_done(self, observe: Observer | None) -> None:
         self._handle(events.WorkerJoined(_WORKER, self._slots_max))
@@ -220,6 +238,7 @@ class _LocalRun:
 
     def _start(self, slot: _Slot, waiting: _Waiting) -> None:
         instruction = waiting.instruction
+        self._set_care(slot, instruction)
         if instruction.partitions is not None:
             self._start_reduce(slot, instruction.attempt, instruction.partitions, waiting.outputs)
             return
@@ -227,7 +246,8 @@ class _LocalRun:
         self._give_job(slot)
         self._set_deadline(slot, instruction.splits)
         splits = range(attempt.task.index, attempt.task.index + instruction.splits)
-        slot.process.send(*map_message(attempt, [self._source.payload(index) for index in splits]))
+        header, body = map_message(attempt, [self._source.payload(index) for index in splits])
+        slot.process.send(header | slot.care, body)
 
     def _start_reduce(self, slot: _Slot, attempt: AttemptId, partitions: range, outputs: list[AttemptId]) -> None:
         spans: list[Span] = []
@@ -259,8 +279,17 @@ class _LocalRun:
                 "first": partitions.start,
                 "last": partitions.stop,
                 "spans": spans,
+                **slot.care,
             }
         )
+
+    def _set_care(self, slot: _Slot, instruction: instructions.StartAttempt) -> None:
+        slot.positions, slot.care = "", {}
+        if instruction.careful:
+            slot.positions = os.path.join(self._scratch, f"{instruction.attempt}.positions")
+            slot.care = care_header(
+                slot.positions, skips=self._job.skips, max_skipped=self._job.max_skipped, skip=instruction.skip
+            )
 
     def _set_deadline(self, slot: _Slot, splits: int) -> None:
         if self._job.task_timeout_seconds is not None:
@@ -281,7 +310,7 @@ class _LocalRun:
                 for chunk in self._source.data_chunks(index):
                     file.write(chunk)
         self._set_deadline(slot, len(splits))
-        slot.process.send({"do": "map", "attempt": str(attempt), "data": paths})
+        slot.process.send({"do": "map", "attempt": str(attempt), "data": paths, **slot.care})
 
     def _give_job(self, slot: _Slot) -> None:
         if slot.has_job:
@@ -331,7 +360,9 @@ class _LocalRun:
             self._end(slot)
             if attempt is not None:
                 self._store.drop(attempt)
-                self._handle(events.AttemptFailed(_WORKER, attempt, crash_failure(how)))
+                failure = crash_failure(how, attempt, slot.positions)
+                _drop_positions(slot)
+                self._handle(events.AttemptFailed(_WORKER, attempt, failure))
             return
         for header, body in slot.decoder.feed(data):
             self._receive(slot, header, body)
@@ -343,6 +374,7 @@ class _LocalRun:
         attempt = AttemptId.parse(header["attempt"])
         slot.attempt = slot.deadline = None
         had_data = slot.data is not None
+        _drop_positions(slot)
         _drop_data(slot)
         match header["did"]:
             case "done":
@@ -363,16 +395,20 @@ class _LocalRun:
                 self._handle(events.AttemptFailed(_WORKER, attempt, failure))
 
     def _committed(self, attempt: AttemptId, report: dict[str, Any]) -> events.Event:
+        skipped: int = report["skipped"]
+        first = next(iter(decode_report(report["set_aside"])), None) if skipped else None
         if attempt.task.phase is Phase.REDUCE:
             damage = damage_of_results(self._store.path(attempt), self._job.functions.output)
             if damage:
                 self._store.drop(attempt)
                 return events.AttemptLost(_WORKER, attempt, damage)
+            self.set_aside.committed(attempt, report["set_aside"])
             self._drain.add(attempt.task.index, self._store.path(attempt))
-            return events.AttemptDone(_WORKER, attempt)
+            return events.AttemptDone(_WORKER, attempt, (), skipped, first)
         done = MapReport(**{**report, "partition_bytes": tuple(report["partition_bytes"])})
+        self.set_aside.committed(attempt, done.set_aside)
         self._ledger.map_done(self._machine.splits_of(attempt), done)
-        return events.AttemptDone(_WORKER, attempt, done.partition_bytes)
+        return events.AttemptDone(_WORKER, attempt, done.partition_bytes, skipped, first)
 
     def _end_overdue(self, now: float) -> None:
         for slot in [slot for slot in self._slots if slot.deadline is not None and now >= slot.deadline]:
@@ -381,7 +417,9 @@ class _LocalRun:
             assert self._job.task_timeout_seconds is not None
             self._end(slot)
             self._store.drop(attempt)
-            self._handle(events.AttemptFailed(_WORKER, attempt, timeout_failure(self._job.task_timeout_seconds)))
+            failure = timeout_failure(self._job.task_timeout_seconds, attempt, slot.positions)
+            _drop_positions(slot)
+            self._handle(events.AttemptFailed(_WORKER, attempt, failure))
 
     def _patience(self, now: float, observe_at: float | None) -> float | None:
         moments = [slot.deadline for slot in self._slots if slot.deadline is not None]
@@ -391,6 +429,12 @@ class _LocalRun:
             moments.append(self._starved_since + _STARVED_SECONDS)
         # At most an hour, because select() cannot count the milliseconds of a month.
         return max(0.0, min(min(moments) - now, 3600.0)) if moments else None
+
+
+def _drop_positions(slot: _Slot) -> None:
+    if slot.positions:
+        with suppress(FileNotFoundError):
+            os.unlink(slot.positions)
 
 
 def _drop_data(slot: _Slot) -> None:

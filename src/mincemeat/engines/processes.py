@@ -14,6 +14,7 @@ from mincemeat.model import Job
 from mincemeat.slots import SlotProcess
 
 if TYPE_CHECKING:
+    from mincemeat.set_aside import RecordFailure
     from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source
 
@@ -50,12 +51,12 @@ class ProcessesEngine(Engine):
             self._first.kill()
             self._first = None
 
-    def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> None:
+    def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> tuple[RecordFailure, ...]:
         self.warm_up()
         try:
             from mincemeat.engines.local_run import carry_out
 
             assert self._first is not None
-            carry_out(job, source, sink, observe, slots=self._workers, first=self._first, split=self._split)
+            return carry_out(job, source, sink, observe, slots=self._workers, first=self._first, split=self._split)
         finally:
             self.close()

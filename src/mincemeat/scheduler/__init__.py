@@ -19,7 +19,6 @@ from mincemeat.scheduler.events import (
     SourceFailed,
     SplitsProduced,
     Tick,
-    WorkerDraining,
     WorkerJoined,
     WorkerLeft,
 )
@@ -33,7 +32,6 @@ from mincemeat.scheduler.instructions import (
     Instruction,
     ProduceSplit,
     ReadmitWorker,
-    ReleaseWorker,
     StartAttempt,
 )
 from mincemeat.scheduler.machine import Machine
@@ -61,13 +59,11 @@ __all__ = [
     "Machine",
     "ProduceSplit",
     "ReadmitWorker",
-    "ReleaseWorker",
     "RestoredOutput",
     "SourceFailed",
     "SplitsProduced",
     "StartAttempt",
     "Tick",
-    "WorkerDraining",
     "WorkerJoined",
     "WorkerLeft",
 ]

@@ -32,6 +32,7 @@ class JobRestored(NamedTuple):
 
     ``groups``: how many splits were cut together, from split 0 on. The workers of ``outputs`` are expected back, under
     new names: who joins says what it holds. ``reduced``: the reduce attempts whose results are in the driver's hands.
+    ``skipped``: how many records the attempts among these set aside that did.
     """
 
     groups: tuple[int, ...]
@@ -39,6 +40,7 @@ class JobRestored(NamedTuple):
     outputs: tuple[RestoredOutput, ...]
     plan: tuple[range, ...]
     reduced: tuple[AttemptId, ...]
+    skipped: tuple[tuple[AttemptId, int], ...] = ()
 
 
 class WorkerJoined(NamedTuple):
@@ -52,12 +54,6 @@ class WorkerJoined(NamedTuple):
     slots: int
     outputs: tuple[AttemptId, ...] = ()
     host: str = ""
-
-
-class WorkerDraining(NamedTuple):
-    """A worker wants to leave: it gets no more attempts, and is told (``ReleaseWorker``) when it is not needed."""
-
-    worker: str
 
 
 class WorkerLeft(NamedTuple):
@@ -75,11 +71,13 @@ class Heartbeat(NamedTuple):
 
 class AttemptDone(NamedTuple):
     """An attempt ended well, with all of its splits. ``partition_bytes``, map only: a size for each partition, or
-    ``()`` for no output."""
+    ``()`` for no output. ``skipped`` counts the records that it set aside, and ``first_skipped`` tells of one."""
 
     worker: str
     attempt: AttemptId
     partition_bytes: tuple[int, ...] = ()
+    skipped: int = 0
+    first_skipped: Failure | None = None
 
 
 class AttemptFailed(NamedTuple):
@@ -142,7 +140,6 @@ class Tick(NamedTuple):
 Event: TypeAlias = (
     JobRestored
     | WorkerJoined
-    | WorkerDraining
     | WorkerLeft
     | Heartbeat
     | AttemptDone

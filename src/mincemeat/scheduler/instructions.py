@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from mincemeat.model import AttemptId, Failure, TaskId
+from mincemeat.model import AttemptId, Failure, RecordMark, TaskId
 
 
 class ProduceSplit(NamedTuple):
@@ -24,6 +24,8 @@ class StartAttempt(NamedTuple):
     """Carry out ``attempt`` in a slot of ``worker``. ``partitions``: what a reduce attempt reduces, ``None`` for map.
 
     ``splits``: a map attempt takes so many consecutive ones, from its task's index on, into one output.
+    ``careful``: record by record, so that one which fails is known even if its process is lost; of one split only. Then
+    ``skip`` names those that have killed their processes: they are set aside and not run any more.
     The slot may be the one of an attempt that was cancelled a moment ago: the worker ends that one first.
     """
 
@@ -31,6 +33,8 @@ class StartAttempt(NamedTuple):
     attempt: AttemptId
     partitions: range | None
     splits: int = 1
+    careful: bool = False
+    skip: tuple[RecordMark, ...] = ()
 
 
 class CancelAttempt(NamedTuple):
@@ -68,12 +72,6 @@ class ExpireWorker(NamedTuple):
     reason: str
 
 
-class ReleaseWorker(NamedTuple):
-    """``worker``, which wants to leave, runs nothing and holds nothing that is needed. To the machine it has left."""
-
-    worker: str
-
-
 class FinishJob(NamedTuple):
     """Every reduce task is committed. The last instruction of a job that ends well."""
 
@@ -99,7 +97,6 @@ Instruction: TypeAlias = (
     | ExcludeWorker
     | ReadmitWorker
     | ExpireWorker
-    | ReleaseWorker
     | FinishJob
     | FailJob
 )

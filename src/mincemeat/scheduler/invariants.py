@@ -20,11 +20,10 @@ def check(machine: Machine) -> None:
         _check_tasks(ledger, phase)
         _check_pending(phase)
     _check_outputs(ledger)
+    _check_set_aside(ledger)
     _check_job(machine)
     if not machine.is_over:
         _check_nobody_idles(ledger)
-        for name, worker in ledger.draining.items():
-            _claim(bool(worker.running or worker.outputs), f"worker {name} is released as soon as it is not needed")
 
 
 def _claim(holds: bool, sentence: str) -> None:
@@ -54,14 +53,7 @@ def _check_workers(ledger: Ledger) -> None:
             and bool(worker.outputs) >= (name in ledger.away),
             f"worker {name} is in `away` exactly when it is AWAY, and then holds something ({worker.state})",
         )
-        _claim(
-            (name in ledger.draining) == (worker.state is WorkerState.DRAINING),
-            f"worker {name} is in `draining` exactly when it is DRAINING ({worker.state})",
-        )
-        _claim(
-            is_alive or name in ledger.draining or not worker.running,
-            f"worker {name} runs attempts only while ALIVE or DRAINING ({worker.state})",
-        )
+        _claim(is_alive or not worker.running, f"worker {name} runs attempts only while ALIVE ({worker.state})")
         _claim(0 <= worker.free <= worker.slots, f"worker {name} runs {len(worker.running)} in {worker.slots} slots")
     names = ledger.workers.keys()
     _claim(ledger.free.keys() <= names and ledger.leases.keys() <= names, "indexes name only known workers")
@@ -74,8 +66,7 @@ def _check_workers(ledger: Ledger) -> None:
     _claim(
         ledger.free_slots == sum(worker.free for worker in alive), "free_slots counts the free slots of ALIVE workers"
     )
-    everybody = ledger.workers.values()
-    _claim(ledger.running == sum(len(worker.running) for worker in everybody), "running counts the attempts that run")
+    _claim(ledger.running == sum(len(worker.running) for worker in alive), "running counts the attempts that run")
 
 
 def _check_tasks(ledger: Ledger, phase: PhaseLedger) -> None:
@@ -125,6 +116,19 @@ def _check_pending(phase: PhaseLedger) -> None:
         _claim(count > 1 and fresh, f"{phase.phase}: tasks {first} and on wait together, never attempted")
     for index, avoided in phase.pending:
         _claim(avoided == phase.tasks[index].avoided, f"{phase.tasks[index].id} is queued with the workers it avoids")
+
+
+def _check_set_aside(ledger: Ledger) -> None:
+    _claim(ledger.set_aside_total == sum(ledger.set_aside.values()), "set_aside_total counts what is set aside")
+    _claim(all(ledger.set_aside.values()), "a task is in `set_aside` exactly when it has records there")
+    for task, suspicion in ledger.suspicions.items():
+        story = tell_story(task)
+        skipped = {mark._replace(reason="") for mark in suspicion.skip}
+        _claim(len(skipped) == len(suspicion.skip), f"no record is skipped twice: {story}")
+        _claim(not suspicion.lost_at & skipped, f"nobody is at a record that is skipped: {story}")
+        if suspicion.skip and task.committed is None:
+            counted = ledger.set_aside.get(task)
+            _claim(counted == len(suspicion.skip), f"until it commits, its skipped records count ({counted}): {story}")
 
 
 def _check_outputs(ledger: Ledger) -> None:

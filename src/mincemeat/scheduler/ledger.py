@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Set
 
 from mincemeat import limits
-from mincemeat.model import AttemptId, Phase, TaskId
+from mincemeat.model import AttemptId, Failure, Phase, RecordMark, TaskId
 from mincemeat.scheduler.pending import TaskQueue
 from mincemeat.scheduler.state import (
     ATTEMPT_MOVES,
@@ -26,6 +26,7 @@ from mincemeat.scheduler.state import (
     AttemptRecord,
     AttemptState,
     JobState,
+    Suspicion,
     TaskRecord,
     TaskState,
     WorkerRecord,
@@ -88,7 +89,6 @@ class Ledger:
         self.reduce = PhaseLedger(Phase.REDUCE)
         self.workers: dict[str, WorkerRecord] = {}
         self.excluded: dict[str, WorkerRecord] = {}
-        self.draining: dict[str, WorkerRecord] = {}
         # Those of an earlier life that are expected back until ``away_until``, each holding an output at least.
         self.away: dict[str, WorkerRecord] = {}
         self.away_until = math.inf
@@ -99,7 +99,6 @@ class Ledger:
         self.alive = 0
         self.slots = 0
         self.free_slots = 0
-        # Of all workers: those that drain run attempts, too.
         self.running = 0
         # How often map outputs have been lost. Whenever every map task is committed, it names the set of outputs.
         self.generation = 0
@@ -108,6 +107,12 @@ class Ledger:
         self.failed_attempts = 0
         # Tasks whose input was found damaged once.
         self.damaged: set[TaskRecord] = set()
+        # Tasks that are attempted carefully.
+        self.suspicions: dict[TaskRecord, Suspicion] = {}
+        # How many records of a task are set aside: by its committed attempt, else those that are not run any more.
+        self.set_aside: dict[TaskRecord, int] = {}
+        self.set_aside_total = 0
+        self.first_set_aside: Failure | None = None
         # Sizes over all map tasks, and what each reduce task reduces: the plan, made once.
         self.partition_bytes = [0] * partitions
         self.plan: list[range] = []
@@ -213,15 +218,6 @@ class Ledger:
         worker.strikes.clear()
         self._admit(worker)
 
-    def drain_worker(self, worker: WorkerRecord) -> None:
-        """No more attempts for it; those it runs go on."""
-        was_alive = worker.state is WorkerState.ALIVE
-        self._move_worker(worker, WorkerState.DRAINING, "")
-        if was_alive:
-            self._retire(worker)
-        self.excluded.pop(worker.name, None)
-        self.draining[worker.name] = worker
-
     def remove_worker(self, worker: WorkerRecord, reason: str) -> None:
         """It has left. What it runs and holds is the caller's to end and to lose next."""
         was_alive = worker.state is WorkerState.ALIVE
@@ -229,7 +225,6 @@ class Ledger:
         if was_alive:
             self._retire(worker)
         self.excluded.pop(worker.name, None)
-        self.draining.pop(worker.name, None)
         self.away.pop(worker.name, None)
         self.leases.pop(worker.name, None)
         worker.strikes.clear()
@@ -250,6 +245,31 @@ class Ledger:
         check_move(WORKER_MOVES, worker.state, target, f"worker {worker.name}", worker.reason)
         worker.state = target
         worker.reason = reason
+
+    # -- records that are set aside ----------------------------------------------------------------------
+
+    def suspect(self, task: TaskRecord) -> Suspicion:
+        """``task`` is attempted carefully from now on."""
+        return self.suspicions.setdefault(task, Suspicion())
+
+    def skip_record(self, task: TaskRecord, mark: RecordMark) -> None:
+        """Processes were lost at ``mark``, which is not run any more. What failed before was nobody's fault."""
+        suspicion = self.suspect(task)
+        suspicion.lost_at.clear()
+        if len(suspicion.skip) >= limits.SKIP_REASONS_MAX:
+            mark = mark._replace(reason="it ended its process, as others did before")
+        suspicion.skip += (mark,)
+        task.failures = 0
+        for name in task.failed_on:
+            self.workers[name].strikes.pop(task, None)
+        task.failed_on = NOBODY
+        self.count_set_aside(task, len(suspicion.skip))
+
+    def count_set_aside(self, task: TaskRecord, count: int) -> None:
+        """So many records of ``task`` are set aside, in place of what was counted before."""
+        self.set_aside_total += count - self.set_aside.pop(task, 0)
+        if count:
+            self.set_aside[task] = count
 
     # -- attempts and their tasks ------------------------------------------------------------------------
 
@@ -309,6 +329,8 @@ class Ledger:
             attempt.worker.outputs.discard(task.id.index)
             task.committed = None
             self.map.committed -= 1
+            if task in self.set_aside:  # until it is attempted again
+                self.count_set_aside(task, len(self.suspect(task).skip))
             self._make_pending(task)
 
     def _end_attempt(self, attempt: AttemptRecord, state: AttemptState, now: float, reason: str) -> None:

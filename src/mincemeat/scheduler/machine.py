@@ -23,9 +23,10 @@ What it holds to:
 * A reduce attempt starts only while every map output is there. One that runs goes on when an output is lost, for it may
   have fetched it already; if not, ``BlocksUnreachable`` sends it back without blame.
 * Whoever fails at a task is not given it again while somebody else could try, even if that means to wait for them.
+* After a failure that a record may have caused, a task is attempted carefully. A record at which processes were lost
+  twice is skipped where the job may, and the task then has all its attempts again: ``max_skipped`` bounds that.
 * Only failures count towards ``max_attempts``. Losses are counted apart, with a far higher bound, so that a task which
   takes its workers down cannot do so for ever.
-* A worker that wants to leave ends what it runs, and is kept as long as a reduce task may need what it holds.
 * Once the job is over every event is ignored.
 """
 
@@ -65,6 +66,7 @@ class Machine:
 
     ``partitions`` is P, at least 1. ``lease_seconds`` may be ``math.inf`` where workers cannot fall silent (slots that
     are children of this very process). ``backups``: whether ``Tick`` may start a second attempt of a slow task.
+    ``skips``: attempts set bad records aside, at most ``max_skipped`` of them in the whole job (``None``: any number).
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class Machine:
         lease_seconds: float = limits.LEASE_SECONDS,
         backups: bool = False,
         life: int = 0,
+        skips: bool = False,
+        max_skipped: int | None = limits.MAX_SKIPPED,
     ) -> None:
         self.partitions = partitions
         self.max_attempts = max_attempts
@@ -84,6 +88,8 @@ class Machine:
         self.lost_attempts_max = lost_attempts_max
         self.lease_seconds = lease_seconds
         self.backups = backups
+        self.skips = skips
+        self.max_skipped = max_skipped
         self.ledger = Ledger(
             partitions, life * limits.ATTEMPTS_PER_LIFE
         )  # public for invariants.py and for tests; a driver asks the queries below
@@ -108,8 +114,6 @@ class Machine:
         if not self.is_over:
             self._advance_job()
         if not self.is_over:
-            if self.ledger.draining:
-                self._release_drained()
             self._assign_slots()
         answer, self._answer = self._answer, []
         return answer
@@ -221,18 +225,6 @@ class Machine:
         if worker is not None:
             self._remove_worker(worker, event.reason)
 
-    def _worker_draining(self, event: events.WorkerDraining) -> None:
-        worker = self._hear(event.worker)
-        if worker is not None and worker.state is not WorkerState.DRAINING:
-            self.ledger.drain_worker(worker)
-            self._readmit_if_alone()
-
-    def _release_drained(self) -> None:
-        for worker in list(self.ledger.draining.values()):
-            if not worker.running and not worker.outputs:
-                self._instruct(instructions.ReleaseWorker(worker.name))
-                self._remove_worker(worker, "it was not needed any more")
-
     def _heartbeat(self, event: events.Heartbeat) -> None:
         self._hear(event.worker)
 
@@ -267,16 +259,12 @@ class Machine:
             output = ledger.map.tasks[index].committed
             if output is not None:  # else it went with a task before
                 ledger.lose_output(output, self._now, f"its output was lost, worker left: {reason}")
-        self._readmit_if_alone()
-        self._check_losses(task for attempt in lost for task in attempt.tasks)
-
-    def _readmit_if_alone(self) -> None:
-        """Nobody left but workers that fail: better than nobody at all. If they fail on, max_attempts ends the job."""
-        ledger = self.ledger
         if not ledger.alive:
+            # Nobody left but workers that fail: better than nobody at all. If they fail on, max_attempts ends the job.
             for excluded in list(ledger.excluded.values()):
                 ledger.readmit_worker(excluded)
                 self._instruct(instructions.ReadmitWorker(excluded.name, "no other worker is left"))
+        self._check_losses(task for attempt in lost for task in attempt.tasks)
 
     def _exclude_worker(self, worker: WorkerRecord, reason: str) -> None:
         ledger = self.ledger
@@ -318,13 +306,17 @@ class Machine:
         self._add_sizes(attempt, sizes)
         ledger.commit_attempt(attempt, self._now)
         for task in attempt.tasks:
+            ledger.count_set_aside(task, event.skipped if task is first else 0)
             for rival in task.running_attempts():
                 ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"{attempt.id} committed first")
                 self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
             # Done here, so where it failed before it was the worker's fault. Sorted, since a set has no order.
-            for name in sorted(task.failed_on) if task.failed_on else ():
+            for name in sorted(task.failed_on) if task.failed_on and not event.skipped else ():
                 if name != attempt.worker.name:
                     self._hold_against(ledger.workers[name], task)
+        if event.skipped:
+            ledger.first_set_aside = ledger.first_set_aside or event.first_skipped
+            self._check_excess(attempt)
 
     def _add_sizes(self, attempt: AttemptRecord, sizes: tuple[int, ...]) -> None:
         if sizes and not attempt.task.sized:
@@ -350,13 +342,20 @@ class Machine:
         ledger, task, worker = self.ledger, attempt.task, attempt.worker
         ledger.failed_attempts += 1
         failed_elsewhere = bool(task.failed_on - {worker.name})
+        if failure.kind is FailureKind.EXCESS:
+            ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
+            self._fail_job(failure, attempt)
+            return
+        if policy.calls_for_care(failure) and self._is_found(attempt, failure):
+            ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
+            ledger.first_set_aside = ledger.first_set_aside or failure
+            self._check_excess(attempt)
+            return
         if not attempt.others or policy.is_of_the_worker(failure.kind):
             for member in attempt.tasks:
                 member.failed_on |= {worker.name}
         ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
         code_missing = failure.kind is FailureKind.CODE
-        if code_missing and worker.state is WorkerState.DRAINING:
-            return  # it gets no other task anyway
         if code_missing and policy.should_exclude(failed_tasks=1, code_missing=True, other_workers=ledger.alive - 1):
             # Says nothing about the task, which may meet any number of such workers; each of them only once.
             self._exclude_worker(worker, f"the job's code could not be loaded on it: {shorten(failure.message)}")
@@ -372,6 +371,28 @@ class Machine:
             ledger.damaged.add(task)
         if policy.counts_against_worker(failure.kind, failed_elsewhere=failed_elsewhere):
             self._hold_against(worker, task)
+
+    def _is_found(self, attempt: AttemptRecord, failure: Failure) -> bool:
+        """Have the tasks of ``attempt`` attempted carefully; whether that has shown a record which is to be skipped."""
+        ledger = self.ledger
+        # Of several splits a function's exception tells the one; where the process was lost it may be any.
+        for task in [task for task in attempt.tasks if task.id.index == failure.split] or attempt.tasks:
+            ledger.suspect(task)
+        mark = policy.lost_at(failure)
+        if mark is None or not self.skips or attempt.others:
+            return False
+        suspicion = ledger.suspect(attempt.task)
+        if mark not in suspicion.lost_at:
+            suspicion.lost_at.add(mark)
+            return False
+        ledger.skip_record(attempt.task, mark._replace(reason=shorten(failure.message, limits.SKIP_REASON_CHARS_MAX)))
+        return True
+
+    def _check_excess(self, attempt: AttemptRecord) -> None:
+        ledger = self.ledger
+        if policy.is_excess(ledger.set_aside_total, self.max_skipped):
+            failure = policy.excess_failure(ledger.set_aside_total, self.max_skipped, ledger.first_set_aside)
+            self._fail_job(failure, attempt)
 
     def _attempt_lost(self, event: events.AttemptLost) -> None:
         attempt = self._running_attempt(event.worker, event.attempt)
@@ -452,6 +473,10 @@ class Machine:
             ledger.plan_reduce(list(event.plan), {name.task.index for name in event.reduced})
             for name in event.reduced:
                 ledger.restore_result(name, self._now)
+        for name, skipped in event.skipped:
+            task = ledger.find_task(name.task)
+            if task is not None and task.committed is not None and task.committed.id == name:
+                ledger.count_set_aside(task, skipped)
 
     def _splits_produced(self, event: events.SplitsProduced) -> None:
         ledger = self.ledger
@@ -525,7 +550,11 @@ class Machine:
     def _start_attempt(self, task: TaskRecord, others: tuple[TaskRecord, ...], worker: WorkerRecord) -> None:
         attempt = self.ledger.start_attempt(task, others, worker, self._now)
         partitions = self.ledger.plan[task.id.index] if task.id.phase is Phase.REDUCE else None
-        self._instruct(instructions.StartAttempt(worker.name, attempt.id, partitions, 1 + len(others)))
+        suspicion = None if others else self.ledger.suspicions.get(task)
+        if suspicion is None:
+            self._instruct(instructions.StartAttempt(worker.name, attempt.id, partitions, 1 + len(others)))
+        else:
+            self._instruct(instructions.StartAttempt(worker.name, attempt.id, partitions, 1, True, suspicion.skip))
 
     def _start_backups(self) -> None:
         ledger = self.ledger
@@ -539,7 +568,6 @@ class Machine:
 _HANDLERS: Final[dict[type[Event], Callable[[Machine, Any], None]]] = {
     events.JobRestored: Machine._job_restored,
     events.WorkerJoined: Machine._worker_joined,
-    events.WorkerDraining: Machine._worker_draining,
     events.WorkerLeft: Machine._worker_left,
     events.Heartbeat: Machine._heartbeat,
     events.AttemptDone: Machine._attempt_done,

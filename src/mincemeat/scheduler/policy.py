@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from mincemeat import limits
-from mincemeat.model import Failure, FailureKind
+from mincemeat.model import Failure, FailureKind, RecordMark, key_digest
 
 
 def coalesce(partition_bytes: Sequence[int], reduce_task_bytes: int, slots: int) -> list[range]:
@@ -75,6 +75,40 @@ def is_of_the_data(failure: Failure) -> bool:
         and failure.function == "datasource"
         and failure.exception_type not in ("ModuleNotFoundError", "ImportError", "AttributeError", "MemoryError")
     )
+
+
+def calls_for_care(failure: Failure) -> bool:
+    """Whether the next attempt should go record by record: one of them may be to blame."""
+    if failure.kind is FailureKind.USER:
+        return failure.function != "datasource"
+    return failure.kind in (FailureKind.CRASH, FailureKind.TIMEOUT)
+
+
+def lost_at(failure: Failure) -> RecordMark | None:
+    """The record that a process was at when it was lost, if the attempt was a careful one.
+
+    The same one in two attempts is taken to be the cause: once may be chance (the machine ran out of memory), and a
+    third look would cost another process.
+    """
+    if failure.kind not in (FailureKind.CRASH, FailureKind.TIMEOUT) or failure.record < 0:
+        return None
+    return RecordMark(failure.record, key_digest(failure.key))
+
+
+def is_excess(skipped: int, max_skipped: int | None) -> bool:
+    """Whether a job that set ``skipped`` records aside has to fail for it."""
+    return max_skipped is not None and skipped > max_skipped
+
+
+def excess_failure(skipped: int, max_skipped: int | None, first: Failure | None) -> Failure:
+    """Why such a job fails, with the exception and the traceback of ``first``, one of the records."""
+    count = "1 record was" if skipped == 1 else f"{skipped} records were"
+    message = f"{count} set aside, and max_skipped={max_skipped} allows no more"
+    if first is None:
+        return Failure(FailureKind.EXCESS, message)
+    what = f"raised {first.exception_type}: " if first.kind is FailureKind.USER else ""
+    message += f". One of them: {first.function or 'a function'}{first.place()} {what or ''}{first.message}"
+    return first._replace(kind=FailureKind.EXCESS, message=message)
 
 
 def should_exclude(*, failed_tasks: int, code_missing: bool, other_workers: int) -> bool:

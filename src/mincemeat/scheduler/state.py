@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeVar
 
 from mincemeat.errors import MincemeatError
-from mincemeat.model import AttemptId, TaskId
+from mincemeat.model import AttemptId, RecordMark, TaskId
 
 
 class JobState(enum.Enum):
@@ -47,7 +47,6 @@ class AttemptState(enum.Enum):
 class WorkerState(enum.Enum):
     ALIVE = "alive"
     EXCLUDED = "excluded"
-    DRAINING = "draining"
     LEFT = "left"
     AWAY = "away"
 
@@ -106,16 +105,11 @@ ATTEMPT_MOVES: Final[Mapping[AttemptState, Mapping[AttemptState, str]]] = {
 WORKER_MOVES: Final[Mapping[WorkerState, Mapping[WorkerState, str]]] = {
     WorkerState.ALIVE: {
         WorkerState.EXCLUDED: "too many different tasks failed on it, or the job's code cannot be loaded there",
-        WorkerState.DRAINING: "it says that it wants to leave",
         WorkerState.LEFT: "its connection closed, or its lease ran out",
     },
     WorkerState.EXCLUDED: {
         WorkerState.ALIVE: "no other worker is left",
-        WorkerState.DRAINING: "it says that it wants to leave",
         WorkerState.LEFT: "its connection closed, or its lease ran out",
-    },
-    WorkerState.DRAINING: {
-        WorkerState.LEFT: "it runs and holds nothing that is needed, its connection closed, or its lease ran out",
     },
     WorkerState.LEFT: {},
     # Of an earlier life of the job, and expected back; under another name, for that is another incarnation.
@@ -251,6 +245,18 @@ class TaskRecord:
 
     def running_attempts(self) -> list[AttemptRecord]:
         return [attempt for attempt in self.attempts if attempt.state is AttemptState.RUNNING]
+
+
+class Suspicion:
+    """What is known of the bad records of a task, one of whose attempts has failed: all further ones are careful."""
+
+    __slots__ = ("lost_at", "skip")
+
+    def __init__(self) -> None:
+        # Where a process was lost, once each, since a record was last found.
+        self.lost_at: set[RecordMark] = set()
+        # Where processes were lost twice: not to be run any more.
+        self.skip: tuple[RecordMark, ...] = ()
 
 
 def tell_story(task: TaskRecord) -> str:

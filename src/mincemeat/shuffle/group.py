@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, groupby, islice
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from mincemeat import limits
 from mincemeat.errors import InvalidEmission, UserCodeError
@@ -45,10 +46,29 @@ _PLAIN_PAIRS = {tuple, list}
 _OF_ONE_SIZE = {int, float, bool}
 
 
-def user_code_error(function: str, key: object, cause: BaseException) -> UserCodeError:
+class Overseer(Protocol):
+    """Who is told which record ``mapfn`` is called for, as careful.py does it."""
+
+    skips: bool
+
+    def enter(self, record: int, key: Any, value: Any) -> bool: ...
+    def leave(self) -> None: ...
+    def paused(self) -> AbstractContextManager[None]: ...
+    def overseen(self, records: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]: ...
+    def set_aside(self, error: UserCodeError) -> None: ...
+
+
+class _Record(NamedTuple):
+    """A record that may be to blame: its key, and its number among those that the buffer has drained."""
+
+    key: Any
+    number: int
+
+
+def user_code_error(function: str, key: object, cause: BaseException, record: int = -1) -> UserCodeError:
     """What carries ``cause``, raised by the job's ``function`` at ``key``, up to whoever makes a Failure of it."""
     text = f"{function} raised {type(cause).__name__} at the key {describe_key(key)}"
-    carrier = UserCodeError(text, function=function, key=describe_key(key))
+    carrier = UserCodeError(text, function=function, key=describe_key(key), record=record)
     carrier.__cause__ = cause
     return carrier
 
@@ -99,6 +119,7 @@ class GroupBuffer:
         self._room = 1  # grows from the first measured pair on
         self._affordable = limits.BATCH_PAIRS_MAX  # pairs, until some were weighed
         self._turn = 0
+        self._overseer: Overseer | None = None
         self.records = 0
         self.pairs = 0
         self.spills = 0
@@ -119,6 +140,86 @@ class GroupBuffer:
                 self._absorb()
                 while self._table is not None and emitted is not None:  # whoever emits much needs no batches
                     emitted = self._pull_into(self._table, emitted, key)
+
+    def drain_carefully(self, records: Iterable[tuple[Any, Any]], overseer: Overseer) -> None:
+        """As ``drain``, record by record: ``overseer`` hears of each, and may set aside one that fails, whole.
+
+        Memory: all that one record emits, if they may be set aside. Raises: as ``drain``, and what ``overseer`` raises.
+        """
+        self._overseer = overseer
+        if not overseer.skips:
+            self.drain(overseer.overseen(records))
+            return
+        for key, value in records:
+            number = self.records
+            self.records += 1
+            if not overseer.enter(number, key, value):
+                continue
+            try:
+                columns = self._checked(key, value)
+            except UserCodeError as error:
+                overseer.leave()
+                overseer.set_aside(error)
+                continue
+            overseer.leave()
+            self._group_whole(columns, _Record(key, number))
+
+    def _checked(self, key: Any, value: Any) -> Columns:
+        """All that ``mapfn`` emits for a record, each pair such that it can be grouped, dealt out and written.
+
+        Raises: UserCodeError. (That a key raises as it is compared with another one shows only as they are grouped.)
+        """
+        batch = self._batch
+        self._marks.append((0, key))
+        try:
+            try:
+                batch.extend(self._emitted(key, value))
+            except (KeyboardInterrupt, GeneratorExit, UserCodeError):
+                raise
+            except BaseException as error:
+                raise user_code_error("mapfn", key, error, self.records - 1) from error
+            return self._checked_columns(key)
+        finally:
+            batch.clear()
+            self._marks.clear()
+
+    def _checked_columns(self, key: Any) -> Columns:
+        columns = Columns([], [])
+        for place, element in enumerate(self._batch):
+            if is_batch(element):
+                more = columns_of(element)
+                columns.keys += more.keys
+                columns.values += more.values
+                continue
+            pair = self._taken_apart(element, place)
+            if len(pair) != 2:
+                raise _refused_pair(self._record_at(place), element)
+            columns.keys.append(pair[0])
+            columns.values.append(pair[1])
+        record = _Record(key, self.records - 1)
+        for emitted in columns.keys:
+            try:
+                hash(emitted)
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - goes on in what is raised
+                blamed = _blamed_pair(record, (emitted, None), error)
+                raise blamed from blamed.__cause__
+        self._check_places(columns.keys)
+        # What a combiner takes need not travel.
+        values = columns.values if self._side.collectfn is None and self._side.fold is None else []
+        encode_or_blame(columns.keys, columns.keys, single=True, function="mapfn", stays_here=False)
+        if values:
+            encode_or_blame(columns.keys, values, single=True, function="mapfn", stays_here=False)
+        return columns
+
+    def _check_places(self, keys: list[Key]) -> None:
+        """Raises: UserCodeError for a key that belongs nowhere. What a ``partitionfn`` does is no record's fault."""
+        if self._partitioner.function == "mapfn" and self._splitters is None:
+            self._partitioner.indices(keys)
+        if self._is_sorted:
+            for key in keys:
+                in_order([key])
 
     def _new_table(self) -> TextTable | None:
         """For what understands neither a fold nor a combiner of the user's own, one that keeps values."""
@@ -141,11 +242,12 @@ class GroupBuffer:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # sys.exit() in a function of the job is a failure of the attempt like any other
-            raise user_code_error("mapfn", key, error) from error
+            raise user_code_error("mapfn", key, error, self.records - 1) from error
         raise _refused(
             key,
             f"mapfn must return or yield (key, value) pairs; for the record with key {describe_key(key)} it gave "
             f"{_shown(answer)}",
+            record=self.records - 1,
         )
 
     def _pull(self, emitted: Iterator[Any], key: Any) -> bool:
@@ -156,7 +258,7 @@ class GroupBuffer:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            raise user_code_error("mapfn", key, error) from error
+            raise user_code_error("mapfn", key, error, self.records - 1) from error
         return len(batch) >= self._room
 
     def _pull_into(self, table: TextTable, emitted: Iterator[Any], key: Any) -> Iterator[Any] | None:
@@ -166,12 +268,12 @@ class GroupBuffer:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            raise user_code_error("mapfn", key, error) from error
+            raise user_code_error("mapfn", key, error, self.records - 1) from error
         self._took(table, taken)
         if rejected is None:
             return None if is_over else emitted
         if len(rejected) == 1 and is_batch(rejected[0]):
-            self._group_whole(columns_of(rejected[0]), key)
+            self._group_whole(columns_of(rejected[0]), _Record(key, self.records - 1))
             return emitted
         self._give_up_table()
         return chain(rejected, emitted)
@@ -192,7 +294,7 @@ class GroupBuffer:
         run: list[Pair] = []
         places: list[int] = []
 
-        def record_of(index: int) -> Any:
+        def record_of(index: int) -> _Record:
             return self._record_at(places[index])
 
         met_batch = False
@@ -210,7 +312,7 @@ class GroupBuffer:
         if met_batch:
             self._room = 1  # the next may be as large, and is to be weighed before the one after it is made
 
-    def _group_whole(self, columns: Columns, record: Any) -> None:
+    def _group_whole(self, columns: Columns, record: _Record) -> None:
         """Group the many pairs that were emitted at once for ``record``; the budget is checked between portions."""
         start = 0
         while start < len(columns):
@@ -234,7 +336,7 @@ class GroupBuffer:
             pass
         raise _refused_pair(self._record_at(place), element)
 
-    def _group(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Any]) -> None:
+    def _group(self, pairs: list[Pair] | Columns, record_of: Callable[[int], _Record]) -> None:
         """Group ``pairs``, whose records are known to ``record_of``, and deal the buffer out if that filled it."""
         taken = self._take_pairs(pairs) if self._table is not None and isinstance(pairs, list) else 0
         if taken < len(pairs):
@@ -291,7 +393,7 @@ class GroupBuffer:
             self._holding = holding_of(self._side, keys, values) if is_grouped else Ungrouped(keys, values)
         self._table = None
 
-    def _group_plainly(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Any]) -> None:
+    def _group_plainly(self, pairs: list[Pair] | Columns, record_of: Callable[[int], _Record]) -> None:
         keys_before = len(self._holding)
         try:
             self._holding.take(pairs)
@@ -349,6 +451,10 @@ class GroupBuffer:
 
     def _deal_out(self) -> None:
         """Deal what is held to the partitions and append one block for each that got any."""
+        with nullcontext() if self._overseer is None else self._overseer.paused():
+            self._deal_out_all()
+
+    def _deal_out_all(self) -> None:
         if self._table is not None:
             self._deal_out_table(self._table)
             if not (self._table.folds or self._table.keeps_lists):
@@ -425,35 +531,42 @@ class GroupBuffer:
         except BaseException as error:
             raise user_code_error(self._side.function, key, error) from error
 
-    def _record_at(self, place: int) -> Any:
-        return next(key for start, key in reversed(self._marks) if start <= place)
+    def _record_at(self, place: int) -> _Record:
+        """The record whose pairs are at ``place`` of the batch, the last of whose marks is the latest record's."""
+        back, key = next((back, key) for back, (start, key) in enumerate(reversed(self._marks)) if start <= place)
+        return _Record(key, self.records - 1 - back)
 
 
-def _blamed_pair(record: Key, pair: Any, error: BaseException) -> UserCodeError:
+def _blamed_pair(record: _Record, pair: Any, error: BaseException) -> UserCodeError:
     """What names the record whose emission ``pair`` could not be grouped because of ``error``."""
     if len(pair) != 2:
         return _refused_pair(record, pair)
     if _is_unhashable(pair[0]):
         return _refused(
-            record,
-            f"mapfn must give hashable keys; for the record with key {describe_key(record)} it gave the key "
+            record.key,
+            f"mapfn must give hashable keys; for the record with key {describe_key(record.key)} it gave the key "
             f"{_shown(pair[0])}",
+            record=record.number,
         )
-    return user_code_error("mapfn", record, error)  # the key's own __hash__ or __eq__ raised
+    return user_code_error("mapfn", record.key, error, record.number)  # the key's own __hash__ or __eq__ raised
 
 
-def _refused_pair(record: Key, element: object) -> UserCodeError:
+def _refused_pair(record: _Record, element: object) -> UserCodeError:
+    shown = describe_key(record.key)
     return _refused(
-        record,
-        f"mapfn must give (key, value) pairs; for the record with key {describe_key(record)} it gave {_shown(element)}",
+        record.key,
+        f"mapfn must give (key, value) pairs; for the record with key {shown} it gave {_shown(element)}",
+        record=record.number,
     )
 
 
-def _refused(key: object, text: str, *, function: str = "mapfn", cause: BaseException | None = None) -> UserCodeError:
+def _refused(
+    key: object, text: str, *, function: str = "mapfn", cause: BaseException | None = None, record: int = -1
+) -> UserCodeError:
     """What carries the InvalidEmission with ``text`` that ``function`` caused at ``key``."""
     refusal = InvalidEmission(text)
     refusal.__cause__ = cause
-    carrier = UserCodeError(text, function=function, key=describe_key(key))
+    carrier = UserCodeError(text, function=function, key=describe_key(key), record=record)
     carrier.__cause__ = refusal
     return carrier
 

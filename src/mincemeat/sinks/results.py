@@ -10,7 +10,7 @@ import os
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mincemeat.errors import BlockCorrupt, InvalidJob, MincemeatError
 from mincemeat.model import Pair
@@ -19,6 +19,9 @@ from mincemeat.sinks.base import format_name, layout_of
 from mincemeat.sinks.directory import read_manifest
 from mincemeat.sinks.formats import Format, Stretch
 from mincemeat.sinks.parts import BY_HASH, BY_ORDER, checksum, format_called
+
+if TYPE_CHECKING:
+    from mincemeat.set_aside import RecordFailure
 
 
 class Results(Mapping[Any, Any]):
@@ -36,6 +39,8 @@ class Results(Mapping[Any, Any]):
         self, path: str, fmt: Format, stretches: list[Stretch], partitions: int | None, count: int | None
     ) -> None:
         self.path = path
+        # Of the job of this program that wrote it; nothing of them stands in the files.
+        self.failures: tuple[RecordFailure, ...] = ()
         self._format = fmt
         self._stretches = stretches
         self._count = count

@@ -47,7 +47,10 @@ class Heartbeat(Message):
 
 @dataclass(frozen=True)
 class MapDone(Message):
-    """A map attempt ended well; its output stays on the worker. `partition_bytes` has one entry per partition."""
+    """A map attempt ended well; its output stays on the worker. `partition_bytes` has one entry per partition.
+
+    `set_aside` tells of records that failed and were `skipped` (set_aside.py); "" for none.
+    """
 
     job: str
     attempt: str
@@ -56,11 +59,13 @@ class MapDone(Message):
     seconds: float
     spills: int
     partition_bytes: list[int]
+    skipped: int = 0
+    set_aside: str = ""
 
 
 @dataclass(frozen=True)
 class ReduceDone(Message):
-    """A reduce attempt ended well. The body is its output if that is inline; else it is uploaded."""
+    """A reduce attempt ended well. The body is its output if that is inline; else it is uploaded. The rest as above."""
 
     carries_body = True
 
@@ -70,11 +75,16 @@ class ReduceDone(Message):
     values: int
     seconds: float
     output_bytes: int
+    skipped: int = 0
+    set_aside: str = ""
 
 
 @dataclass(frozen=True)
 class AttemptFailed(Message):
-    """An attempt failed. The body is the pickled exception or empty; nobody but the caller's process unpickles it."""
+    """An attempt failed. The body is the pickled exception or empty; nobody but the caller's process unpickles it.
+
+    `record` of split `split` is to blame, -1 if that is not known. `data` is the record, pickled, in base64, or empty.
+    """
 
     carries_body = True
 
@@ -86,6 +96,9 @@ class AttemptFailed(Message):
     key: str
     exception_type: str
     traceback: str
+    record: int = -1
+    split: int = -1
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,11 +123,6 @@ class Leaving(Message):
     reason: str
 
 
-@dataclass(frozen=True)
-class Draining(Message):
-    """The worker wants to leave: no more attempts for it, and Bye as soon as nobody needs what it runs and holds."""
-
-
 # -- coordinator to worker -------------------------------------------------------------------------------
 
 
@@ -137,7 +145,10 @@ class Refused(Message):
 
 @dataclass(frozen=True)
 class JobStart(Message):
-    """A job begins. The body is its code if that is inline; else the worker gets it."""
+    """A job begins. The body is its code if that is inline; else the worker gets it.
+
+    `skips`: careful attempts set aside records that fail, up to `max_skipped` (-1: any number).
+    """
 
     carries_body = True
 
@@ -146,23 +157,36 @@ class JobStart(Message):
     memory_bytes: int
     task_timeout_seconds: float | None
     code_bytes: int
+    skips: bool = False
+    max_skipped: int = -1
 
 
 @dataclass(frozen=True)
 class MapStart(Message):
     """Run this map attempt. The body is the payloads of its splits end to end if they are inline; else the worker gets
-    them. `split_bytes` has the size of each."""
+    them. `split_bytes` has the size of each.
+
+    `careful`: go record by record, and do not run those that `skip_records` and the other lists name, which are equally
+    long: number, CRC-32 of the key's text, and how the process was lost that ran it.
+    """
 
     carries_body = True
 
     job: str
     attempt: str
     split_bytes: list[int]
+    careful: bool = False
+    skip_records: list[int] = field(default_factory=list)
+    skip_digests: list[int] = field(default_factory=list)
+    skip_reasons: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ReduceStart(Message):
-    """Run this reduce attempt on a range of partitions. The body lists its inputs, as JSON, if that is inline."""
+    """Run this reduce attempt on a range of partitions. The body lists its inputs, as JSON, if that is inline.
+
+    `careful` and what follows: as in MapStart, a key with its values being a record.
+    """
 
     carries_body = True
 
@@ -171,6 +195,10 @@ class ReduceStart(Message):
     first_partition: int
     last_partition: int
     inputs_bytes: int
+    careful: bool = False
+    skip_records: list[int] = field(default_factory=list)
+    skip_digests: list[int] = field(default_factory=list)
+    skip_reasons: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -274,7 +302,6 @@ KINDS: dict[int, type[Message]] = {
     5: AttemptFailed,
     6: BlocksUnreachable,
     7: Leaving,
-    9: Draining,
     32: Welcome,
     33: Refused,
     34: JobStart,

@@ -1,0 +1,113 @@
+"""What a careful attempt does before and after each record: says where it is, and sets aside what fails.
+
+Decides: which errors are a record's own, and that too many end the attempt. Does not know: how records are mapped or
+keys reduced, or why the attempt is a careful one. Runs in the process of the attempt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, NamedTuple
+
+from mincemeat import limits
+from mincemeat.errors import TooManySkipped, UserCodeError
+from mincemeat.model import Failure, FailureKind, RecordMark, key_digest, key_text
+from mincemeat.positions import PositionFile
+from mincemeat.scheduler.policy import excess_failure, is_excess
+from mincemeat.set_aside import Report
+
+
+class Care(NamedTuple):
+    """How a careful attempt goes: ``positions`` is the path of the file that it says in where it is, "" for nowhere.
+
+    ``skips``: records that fail are set aside, up to ``max_skipped``; those of ``skip`` are not even run.
+    """
+
+    positions: str = ""
+    skips: bool = False
+    max_skipped: int | None = None
+    skip: tuple[RecordMark, ...] = ()
+
+
+class Overseer:
+    """Oversees the calls of ``function`` in one attempt; ``split`` is what it maps, -1 for none."""
+
+    def __init__(self, care: Care, function: str, split: int, describe: Callable[[BaseException], Failure]) -> None:
+        self.skips = care.skips
+        self._function = function
+        self._split = split
+        self._describe = describe
+        self._max_skipped = care.max_skipped
+        self._skip = {mark.record: mark for mark in care.skip}
+        self._file = PositionFile(care.positions) if care.positions else None
+        self._record, self._key = -1, ""
+        self._data = b""
+        self.report = Report()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def enter(self, record: int, key: Any, value: Any) -> bool:
+        """The function is to be called for this record now. False: it is not; the record is set aside.
+
+        Raises: TooManySkipped.
+        """
+        self._record, self._key = record, key_text(key)
+        self._data = pickled_record(key, value)
+        mark = self._skip.get(record)
+        if mark is not None and mark.digest == key_digest(self._key):
+            self._add(Failure(FailureKind.CRASH, mark.reason, self._function))
+            return False
+        if self._file is not None:
+            self._file.enter(record, self._key, self._data)
+        return True
+
+    def leave(self) -> None:
+        """The function is done with the record."""
+        if self._file is not None:
+            self._file.leave()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done in between is no record's fault."""
+        if self._file is None:
+            yield
+            return
+        self._file.pause()
+        try:
+            yield
+        finally:
+            self._file.resume()
+
+    def overseen(self, records: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+        """The same records; between one and the next the function is called for the first."""
+        for number, (key, value) in enumerate(records):
+            self.enter(number, key, value)
+            yield key, value
+            self.leave()
+
+    def set_aside(self, error: UserCodeError) -> None:
+        """The record that was entered last has failed so. Raises: ``error`` if it is not its own; TooManySkipped."""
+        if error.function != self._function:
+            raise error from error.__cause__
+        self._add(self._describe(error))
+
+    def _add(self, failure: Failure) -> None:
+        self.report.add(failure._replace(key=self._key, record=self._record, split=self._split, data=self._data))
+        if is_excess(self.report.count, self._max_skipped):
+            told = excess_failure(self.report.count, self._max_skipped, self.report.first)
+            raise TooManySkipped(told.message, failure=told)
+
+
+def pickled_record(key: Any, value: Any) -> bytes:
+    """The record as it can be run again elsewhere; ``b""`` if it is large, or nothing can pickle it."""
+    try:
+        if isinstance(value, Sized) and len(value) > limits.RECORD_DATA_BYTES_MAX:  # values that are on disk, perhaps
+            return b""
+        data = pickle.dumps((key, value), protocol=5)
+    except Exception:  # noqa: BLE001 - the user's own __reduce__ may raise anything; then it is found by its position
+        return b""
+    return data if len(data) <= limits.RECORD_DATA_BYTES_MAX else b""

@@ -1,0 +1,194 @@
+"""Records that were set aside: on their way from a slot to the caller, and as what the user finds in ``failures``.
+
+Decides: what travels of each, and how much of it. Does not know: why a record was set aside, or what was decided then.
+
+A report is JSON, compressed, as text that fits into a message: it passes through processes that unpickle nothing. Only
+``RecordFailure.exception`` unpickles, when the user asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zlib
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from mincemeat import limits
+from mincemeat.errors import ProtocolError
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten
+
+_MESSAGE_CHARS_MAX: Final = 1000
+_LISTED_MAX: Final = limits.SET_ASIDE_INFLATED_BYTES_MAX // 4096
+
+
+class Report:
+    """What one attempt set aside. Memory: bounded, however many there are; ``count`` is exact."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: Failure | None = None
+        self._listed: list[Failure] = []
+        self._room = limits.SET_ASIDE_DETAIL_BYTES
+
+    def add(self, failure: Failure) -> None:
+        self.count += 1
+        self.first = self.first or failure
+        if len(self._listed) >= _LISTED_MAX:
+            return
+        failure = failure._replace(message=shorten(failure.message, _MESSAGE_CHARS_MAX))
+        details = len(failure.traceback) + len(failure.exception) + len(failure.data)
+        if details > self._room:
+            failure = _without_details(failure)
+        else:
+            self._room -= details
+        self._listed.append(failure)
+
+    def encode(self) -> str:
+        """As text of at most ``limits.SET_ASIDE_REPORT_BYTES`` before base64; "" for nothing."""
+        listed = self._listed
+        packed = _pack(listed)
+        if len(packed) > limits.SET_ASIDE_REPORT_BYTES:
+            listed = list(map(_without_details, listed))
+            packed = _pack(listed)
+        while len(packed) > limits.SET_ASIDE_REPORT_BYTES:
+            listed = listed[: len(listed) // 2]
+            packed = _pack(listed)
+        return b2a_base64(packed, newline=False).decode("ascii") if listed else ""
+
+
+def _without_details(failure: Failure) -> Failure:
+    return failure._replace(traceback="", exception=b"", data=b"")
+
+
+def _pack(failures: Sequence[Failure]) -> bytes:
+    rows = [
+        {
+            **failure._asdict(),
+            "kind": failure.kind.value,
+            "exception": b2a_base64(failure.exception, newline=False).decode("ascii"),
+            "data": b2a_base64(failure.data, newline=False).decode("ascii"),
+        }
+        for failure in failures
+    ]
+    return zlib.compress(json.dumps(rows, separators=(",", ":")).encode("ascii"))
+
+
+def decode_report(text: str, worker: str = "") -> list[Failure]:
+    """What ``Report.encode`` gave, as far as it was listed. Raises: ProtocolError if it is no such text."""
+    if not text:
+        return []
+    try:
+        inflating = zlib.decompressobj()
+        content = inflating.decompress(a2b_base64(text, strict_mode=True), limits.SET_ASIDE_INFLATED_BYTES_MAX)
+        if not inflating.eof:
+            raise ValueError("it is cut, or inflates to more than it may")
+        return [_failure(row, worker) for row in json.loads(content)]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, zlib.error) as error:
+        raise ProtocolError(f"a report of records that were set aside cannot be read: {error}") from error
+
+
+def _failure(row: dict[str, Any], worker: str) -> Failure:
+    fields = {name: row[name] for name in Failure._fields}
+    for name, kind in (("record", int), ("split", int), *((name, str) for name in _TEXTS)):
+        if type(fields[name]) is not kind:
+            raise TypeError(f"{name} is no {kind.__name__}")
+    fields["kind"] = FailureKind(fields["kind"])
+    fields["exception"] = a2b_base64(fields["exception"])
+    fields["data"] = a2b_base64(fields["data"])
+    return Failure(**fields)._replace(worker=worker or fields["worker"])
+
+
+_TEXTS: Final = ("kind", "message", "function", "key", "exception_type", "traceback", "worker", "exception", "data")
+
+
+class RecordFailure(NamedTuple):
+    """A record that the job set aside, in ``results.failures``.
+
+    ``phase`` is "map" or "reduce", ``function`` the user's ("mapfn"), ``key`` a short repr. ``exception_type`` is ""
+    for a record that ended its process, and ``message`` says how. ``record`` counts from 0 in map task ``split``, or
+    among the keys of a reduce task (then ``split`` is -1). ``attempts``: how many its task had had then. ``pickled``
+    and ``data`` are the exception and the record, pickled, or ``b""``.
+    """
+
+    phase: str
+    function: str
+    key: str
+    exception_type: str
+    message: str
+    traceback: str
+    worker: str
+    attempts: int
+    task: str
+    split: int
+    record: int
+    pickled: bytes = b""
+    data: bytes = b""
+
+    @property
+    def exception(self) -> Exception | None:
+        """The user's exception; None where there was none, or where it cannot be made again here.
+
+        It is unpickled when it is asked for, which runs code of its class.
+        """
+        if not self.pickled:
+            return None
+        try:
+            loaded = pickle.loads(self.pickled)
+        except Exception:  # noqa: BLE001 - unpickling an exception may run any constructor
+            return None
+        return loaded if isinstance(loaded, Exception) else None
+
+    def __repr__(self) -> str:
+        what = f"{self.exception_type}: {self.message}" if self.exception_type else self.message
+        return f"<RecordFailure {self.function} for key {self.key}: {shorten(what)}>"
+
+
+class SetAside:
+    """What the committed attempts of a job set aside: each task's once, whatever else was attempted.
+
+    Memory: reports as they came, up to ``limits.SET_ASIDE_KEPT_BYTES``.
+    """
+
+    def __init__(self) -> None:
+        self._reports: dict[TaskId, tuple[str, str, int]] = {}
+        self._bytes = 0
+
+    def committed(self, attempt: AttemptId, report: str, worker: str = "") -> None:
+        """``attempt`` has committed and reports this, in place of what another attempt of its task did before."""
+        task, attempts = attempt.task, attempt.number % limits.ATTEMPTS_PER_LIFE + 1
+        before = self._reports.pop(task, None)
+        if before is not None:
+            self._bytes -= len(before[0])
+        if report and self._bytes + len(report) <= limits.SET_ASIDE_KEPT_BYTES:
+            self._reports[task] = report, worker, attempts
+            self._bytes += len(report)
+
+    def failures(self) -> tuple[RecordFailure, ...]:
+        """In the order of the input, then of the reduce tasks."""
+        tasks = sorted(self._reports, key=lambda task: (task.phase is Phase.REDUCE, task.index))
+        return tuple(
+            record_failure(failure, task, self._reports[task][2])
+            for task in tasks
+            for failure in decode_report(self._reports[task][0], self._reports[task][1])
+        )
+
+
+def record_failure(failure: Failure, task: TaskId, attempts: int) -> RecordFailure:
+    """``failure`` of one record of ``task``, for the user."""
+    return RecordFailure(
+        phase=task.phase.name.lower(),
+        function=failure.function,
+        key=failure.key,
+        exception_type=failure.exception_type,
+        message=failure.message,
+        traceback=failure.traceback,
+        worker=failure.worker,
+        attempts=attempts,
+        task=str(task),
+        split=failure.split,
+        record=failure.record,
+        pickled=failure.exception,
+        data=failure.data,
+    )
