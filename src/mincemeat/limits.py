@@ -284,6 +284,9 @@ CHANNELS_PER_WORKER_MAX: Final = 16
 OUTPUTS_PER_FETCH_MAX: Final = 10_000
 # Messages that wait for a worker which does not read: a few for each of thousands of slots.
 OUTBOX_MESSAGES_MAX: Final = 16_384
+# A worker that is asked to end (SIGTERM) may take so long to finish its attempts and serve its map outputs: Kubernetes
+# kills after 30, systemd after 90 seconds, and both of them expect a sign of good will before.
+DRAIN_SECONDS: Final = 25.0
 # A pickled exception larger than this stays on the worker; its message, cut to this many characters, travels.
 EXCEPTION_BYTES_MAX: Final = 256 * 2**10
 MESSAGE_CHARS_MAX: Final = 4096

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 import types
 from collections.abc import Callable
@@ -24,6 +25,7 @@ class FakeServe:
 
     def __call__(self, server: str, port: int, password: str, **options: Any) -> None:
         self.tell = options.pop("tell")
+        assert options.pop("drain_signal") == signal.SIGTERM
         self.calls.append((server, port, password, options))
         if self.error is not None:
             raise self.error

@@ -37,11 +37,13 @@ from mincemeat.scheduler import (
     Machine,
     ProduceSplit,
     ReadmitWorker,
+    ReleaseWorker,
     RestoredOutput,
     SourceFailed,
     SplitsProduced,
     StartAttempt,
     Tick,
+    WorkerDraining,
     WorkerJoined,
     WorkerLeft,
     invariants,
@@ -91,6 +93,7 @@ class World:
         self.reduced: list[AttemptId] = []
         self.ends: list[Instruction] = []
         self.excluded: set[str] = set()
+        self.draining: set[str] = set()
         self.starts: dict[AttemptId, StartAttempt] = {}
 
     # -- between world and machine -----------------------------------------------------------------------
@@ -114,6 +117,7 @@ class World:
                 self.requests += 1
             case StartAttempt(worker, attempt, partitions, splits):
                 assert worker not in self.excluded
+                assert worker not in self.draining
                 self.check_splits(attempt, splits)
                 self.check_care(instruction)
                 assert (partitions is None) == (attempt.task.phase is Phase.MAP)
@@ -136,6 +140,10 @@ class World:
                 self.excluded.discard(worker)
             case ExpireWorker(worker, _):
                 self.workers.pop(worker, None)
+            case ReleaseWorker(worker):
+                assert worker in self.draining
+                assert not self.workers[worker].running
+                self.workers.pop(worker)
             case FinishJob() | FailJob():
                 self.ends.append(instruction)
 
@@ -190,6 +198,12 @@ class World:
         if self.workers:
             worker = self.workers.pop(self.chance.choice(list(self.workers)))
             self.send(WorkerLeft(worker.name, "killed"))
+
+    def drain(self) -> None:
+        if self.workers:
+            worker = self.workers[self.chance.choice(list(self.workers))]
+            self.draining.add(worker.name)
+            self.send(WorkerDraining(worker.name))
 
     def freeze(self) -> None:
         if self.workers:
@@ -282,6 +296,7 @@ class World:
         )
         workers, self.workers = self.workers, {}
         self.excluded.clear()
+        self.draining.clear()
         for worker in workers.values():
             if not worker.frozen:
                 self.join(worker.outputs)
@@ -315,6 +330,7 @@ class World:
             (self.join, 2),
             (self.die, 4 * trouble),
             (self.freeze, trouble),
+            (self.drain, trouble),
             (self.produce, 20),
             (lambda: self.work(trouble), 25),
             (lambda: self.deliver(trouble), 30),

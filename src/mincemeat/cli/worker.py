@@ -5,6 +5,7 @@ Decides: defaults that need a look at this machine. Does not know: what a worker
 
 from __future__ import annotations
 
+import signal
 from argparse import Namespace
 
 from mincemeat.cli.ending import say, start_logging
@@ -32,4 +33,5 @@ def join_server(options: Namespace) -> None:
         wait_seconds=options.wait,
         forever=options.forever,
         tell=say,
+        drain_signal=signal.SIGTERM,
     )

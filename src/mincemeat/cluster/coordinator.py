@@ -207,6 +207,10 @@ class Coordinator:
             case instructions.ExpireWorker(worker=worker, reason=reason):
                 log.warning("worker %s is given up: %s", worker, reason)
                 self._connected(worker).connection.abort()
+            case instructions.ReleaseWorker(worker=worker):
+                record = self._connected(worker)
+                record.send(messages.Bye(reason="nobody needs this worker any more", again=False))
+                record.send(None)
             case instructions.FinishJob():
                 self._end(JobEnded())
             case instructions.FailJob():
@@ -359,6 +363,10 @@ class Coordinator:
             if record.outbox.empty():  # else what waits there is answer enough
                 record.send(messages.Heartbeat())
             self.handle(events.Heartbeat(worker))
+            return
+        if isinstance(message, messages.Draining):
+            log.info("worker %s wants to leave and gets no more attempts", worker)
+            self.handle(events.WorkerDraining(worker))
             return
         if getattr(message, "job", None) != self._job.job_id:
             return  # late, from an earlier job of this worker

@@ -92,6 +92,9 @@ class WorkerSession:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._ticket_key = b""
+        self._has_joined = self._is_over = False
+        # Until when it goes on: without end, until it is drained.
+        self._patience = asyncio.timeout(None)
 
     async def run(self) -> None:
         """Work until the server says good-bye.
@@ -100,26 +103,53 @@ class WorkerSession:
         Cancelled: it tells the server that it leaves, so that nobody waits for the lease to end.
         """
         try:
-            welcome = await self._join()
-            self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels, outside=self._outside)
-            self._spawn(self._beat, welcome)
-            self._spawn(self._watch_server, welcome)
-            while True:
-                message = await self._connection.receive()
-                if isinstance(message, messages.Bye):
-                    log.info("the server says good-bye: %s", message.reason)
-                    return
-                self._handle(message)
+            async with self._patience:
+                await self._work()
         except asyncio.CancelledError:
-            await self._say_leaving()
+            await self._say_leaving("it was stopped")
             raise
+        except TimeoutError:
+            if not self._patience.expired():
+                raise
+            await self._say_leaving("it could wait no longer")
         finally:
+            self._is_over = True
             await self._close()
 
-    async def _say_leaving(self) -> None:
+    @property
+    def is_draining(self) -> bool:
+        return self._patience.when() is not None
+
+    def drain(self) -> int | None:
+        """Let ``run`` return when nobody needs this worker any more, or in ``limits.DRAIN_SECONDS``.
+
+        How many attempts run; ``None`` if it has not joined yet, and may be cancelled without a loss.
+        """
+        if not self._has_joined:
+            return None
+        if self._is_over:
+            return 0
+        self._patience.reschedule(asyncio.get_running_loop().time() + limits.DRAIN_SECONDS)
+        self._spawn(self._connection.send, messages.Draining())
+        return len(self._running)
+
+    async def _work(self) -> None:
+        welcome = await self._join()
+        self._has_joined = True
+        self._fetcher = Fetcher(welcome.worker, self._server[0], self._channels, outside=self._outside)
+        self._spawn(self._beat, welcome)
+        self._spawn(self._watch_server, welcome)
+        while True:
+            message = await self._connection.receive()
+            if isinstance(message, messages.Bye):
+                log.info("the server says good-bye: %s", message.reason)
+                return
+            self._handle(message)
+
+    async def _say_leaving(self, reason: str) -> None:
         try:
             async with asyncio.timeout(_LEAVING_SECONDS):
-                await self._connection.send(messages.Leaving(reason="it was stopped"))
+                await self._connection.send(messages.Leaving(reason=reason))
         except (ConnectionFailed, TimeoutError):
             pass  # the server will see for itself
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from mincemeat import limits
 from mincemeat.cluster.connection import Connection
@@ -34,6 +38,7 @@ def serve(
     forever: bool = False,
     tell: Callable[[str], None] | None = None,
     first: SlotProcess | None = None,
+    drain_signal: int | None = None,
 ) -> None:
     """Join the server at ``host``:``port`` and work; return when its job is done.
 
@@ -42,6 +47,8 @@ def serve(
         forever: serve job after job, and never stop trying.
         tell: gets the few sentences a person at this worker's terminal should read; default: the log.
         first: one of the slots, already started; it stays the caller's to end.
+        drain_signal: the first such signal lets it finish its attempts and leave, the second does what the first would
+            have done. Only in the main thread.
 
     Raises: ConnectionFailed, AuthenticationError, JoinRefused, ServerBusy (for a minute), RemoteProtocolError (not a
     mincemeat server).
@@ -53,7 +60,8 @@ def serve(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(worker.serve())
+        with _draining_on(drain_signal, worker.drain):
+            asyncio.run(worker.serve())
         return
     # A notebook runs an event loop in this very thread: use another one.
     from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +73,30 @@ def serve(
         except BaseException:  # Ctrl-C comes here and not there
             worker.stop()
             raise
+
+
+@contextmanager
+def _draining_on(number: int | None, drain: Callable[[], None]) -> Iterator[None]:
+    """Call ``drain`` at the first signal ``number``, unless whoever started us wants it to be ignored."""
+    previous = None if number is None else signal.getsignal(number)
+    if (
+        number is None
+        or previous in (None, signal.SIG_IGN)
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+
+    def first(_: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, previous)
+        drain()
+
+    signal.signal(number, first)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
 
 
 class _Worker:
@@ -87,31 +119,59 @@ class _Worker:
         self._forever = forever
         self._tell = tell
         self._incarnation = f"{socket.gethostname()}:{os.getpid()}"
-        self._is_stopped = False
+        self._is_stopped = self._is_idle_stopped = False
         self._first = first
         self._outside = outside
+        self._session: WorkerSession | None = None
         self._serving: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
 
     def stop(self) -> None:
         """Let ``serve``, which runs in another thread, be cancelled."""
         self._is_stopped = True
         if self._serving is not None:
-            loop, task = self._serving
+            _, task = self._serving
+            self._call_in_loop(task.cancel)
+
+    def drain(self) -> None:
+        """Let ``serve`` return as soon as nobody needs this worker. From a signal handler, or another thread."""
+        self._is_stopped = True
+        self._call_in_loop(self._drain)
+
+    def _call_in_loop(self, work: Callable[[], object]) -> None:
+        if self._serving is not None:
+            loop, _ = self._serving
             try:
-                loop.call_soon_threadsafe(task.cancel)
+                loop.call_soon_threadsafe(work)
             except RuntimeError:  # it has ended already
                 pass
+
+    def _drain(self) -> None:
+        attempts = None if self._session is None else self._session.drain()
+        if attempts is None:
+            assert self._serving is not None
+            self._is_idle_stopped = self._serving[1].cancel()
+            return
+        what = f"finishing {attempts} attempt{'s' * (attempts > 1)}, then leaving" if attempts else "leaving"
+        patience = f"when nobody needs its map outputs, after {limits.DRAIN_SECONDS:g} seconds at the latest"
+        self._tell(f"{what} {patience}; again to leave at once")
 
     async def serve(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._serving = asyncio.get_running_loop(), task
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            if not self._is_idle_stopped:
+                raise
+
+    async def _serve(self) -> None:
         while not self._is_stopped:
             with self._outside.scratch() as scratch:
                 connection = await self._join()
                 self._outside.sweep_soon()
                 server = (self._host, self._port)
-                session = WorkerSession(
+                session = self._session = WorkerSession(
                     connection,
                     server,
                     Path(scratch),
@@ -124,10 +184,14 @@ class _Worker:
                 try:
                     await session.run()
                 except ConnectionFailed as error:
+                    if session.is_draining:
+                        return
                     self._tell(f"lost the server at {self._host}:{self._port} ({error})")
                     if not self._wait_seconds:
                         raise
                     continue
+                finally:
+                    self._session = None
             if not self._forever:
                 return
 

@@ -19,6 +19,7 @@ from mincemeat.scheduler.events import (
     SourceFailed,
     SplitsProduced,
     Tick,
+    WorkerDraining,
     WorkerJoined,
     WorkerLeft,
 )
@@ -32,6 +33,7 @@ from mincemeat.scheduler.instructions import (
     Instruction,
     ProduceSplit,
     ReadmitWorker,
+    ReleaseWorker,
     StartAttempt,
 )
 from mincemeat.scheduler.machine import Machine
@@ -59,11 +61,13 @@ __all__ = [
     "Machine",
     "ProduceSplit",
     "ReadmitWorker",
+    "ReleaseWorker",
     "RestoredOutput",
     "SourceFailed",
     "SplitsProduced",
     "StartAttempt",
     "Tick",
+    "WorkerDraining",
     "WorkerJoined",
     "WorkerLeft",
 ]

@@ -56,6 +56,12 @@ class WorkerJoined(NamedTuple):
     host: str = ""
 
 
+class WorkerDraining(NamedTuple):
+    """A worker wants to leave: it gets no more attempts, and is told (``ReleaseWorker``) when it is not needed."""
+
+    worker: str
+
+
 class WorkerLeft(NamedTuple):
     """The connection to a worker is gone, and with it what the worker ran and held."""
 
@@ -140,6 +146,7 @@ class Tick(NamedTuple):
 Event: TypeAlias = (
     JobRestored
     | WorkerJoined
+    | WorkerDraining
     | WorkerLeft
     | Heartbeat
     | AttemptDone

@@ -72,6 +72,12 @@ class ExpireWorker(NamedTuple):
     reason: str
 
 
+class ReleaseWorker(NamedTuple):
+    """``worker``, which wants to leave, runs nothing and holds nothing that is needed. To the machine it has left."""
+
+    worker: str
+
+
 class FinishJob(NamedTuple):
     """Every reduce task is committed. The last instruction of a job that ends well."""
 
@@ -97,6 +103,7 @@ Instruction: TypeAlias = (
     | ExcludeWorker
     | ReadmitWorker
     | ExpireWorker
+    | ReleaseWorker
     | FinishJob
     | FailJob
 )

@@ -24,6 +24,8 @@ def check(machine: Machine) -> None:
     _check_job(machine)
     if not machine.is_over:
         _check_nobody_idles(ledger)
+        for name, worker in ledger.draining.items():
+            _claim(bool(worker.running or worker.outputs), f"worker {name} is released as soon as it is not needed")
 
 
 def _claim(holds: bool, sentence: str) -> None:
@@ -53,7 +55,14 @@ def _check_workers(ledger: Ledger) -> None:
             and bool(worker.outputs) >= (name in ledger.away),
             f"worker {name} is in `away` exactly when it is AWAY, and then holds something ({worker.state})",
         )
-        _claim(is_alive or not worker.running, f"worker {name} runs attempts only while ALIVE ({worker.state})")
+        _claim(
+            (name in ledger.draining) == (worker.state is WorkerState.DRAINING),
+            f"worker {name} is in `draining` exactly when it is DRAINING ({worker.state})",
+        )
+        _claim(
+            is_alive or name in ledger.draining or not worker.running,
+            f"worker {name} runs attempts only while ALIVE or DRAINING ({worker.state})",
+        )
         _claim(0 <= worker.free <= worker.slots, f"worker {name} runs {len(worker.running)} in {worker.slots} slots")
     names = ledger.workers.keys()
     _claim(ledger.free.keys() <= names and ledger.leases.keys() <= names, "indexes name only known workers")
@@ -66,7 +75,8 @@ def _check_workers(ledger: Ledger) -> None:
     _claim(
         ledger.free_slots == sum(worker.free for worker in alive), "free_slots counts the free slots of ALIVE workers"
     )
-    _claim(ledger.running == sum(len(worker.running) for worker in alive), "running counts the attempts that run")
+    everybody = ledger.workers.values()
+    _claim(ledger.running == sum(len(worker.running) for worker in everybody), "running counts the attempts that run")
 
 
 def _check_tasks(ledger: Ledger, phase: PhaseLedger) -> None:

@@ -89,6 +89,7 @@ class Ledger:
         self.reduce = PhaseLedger(Phase.REDUCE)
         self.workers: dict[str, WorkerRecord] = {}
         self.excluded: dict[str, WorkerRecord] = {}
+        self.draining: dict[str, WorkerRecord] = {}
         # Those of an earlier life that are expected back until ``away_until``, each holding an output at least.
         self.away: dict[str, WorkerRecord] = {}
         self.away_until = math.inf
@@ -99,6 +100,7 @@ class Ledger:
         self.alive = 0
         self.slots = 0
         self.free_slots = 0
+        # Of all workers: those that drain run attempts, too.
         self.running = 0
         # How often map outputs have been lost. Whenever every map task is committed, it names the set of outputs.
         self.generation = 0
@@ -218,6 +220,15 @@ class Ledger:
         worker.strikes.clear()
         self._admit(worker)
 
+    def drain_worker(self, worker: WorkerRecord) -> None:
+        """No more attempts for it; those it runs go on."""
+        was_alive = worker.state is WorkerState.ALIVE
+        self._move_worker(worker, WorkerState.DRAINING, "")
+        if was_alive:
+            self._retire(worker)
+        self.excluded.pop(worker.name, None)
+        self.draining[worker.name] = worker
+
     def remove_worker(self, worker: WorkerRecord, reason: str) -> None:
         """It has left. What it runs and holds is the caller's to end and to lose next."""
         was_alive = worker.state is WorkerState.ALIVE
@@ -225,6 +236,7 @@ class Ledger:
         if was_alive:
             self._retire(worker)
         self.excluded.pop(worker.name, None)
+        self.draining.pop(worker.name, None)
         self.away.pop(worker.name, None)
         self.leases.pop(worker.name, None)
         worker.strikes.clear()

@@ -27,6 +27,7 @@ What it holds to:
   twice is skipped where the job may, and the task then has all its attempts again: ``max_skipped`` bounds that.
 * Only failures count towards ``max_attempts``. Losses are counted apart, with a far higher bound, so that a task which
   takes its workers down cannot do so for ever.
+* A worker that wants to leave ends what it runs, and is kept as long as a reduce task may need what it holds.
 * Once the job is over every event is ignored.
 """
 
@@ -114,6 +115,8 @@ class Machine:
         if not self.is_over:
             self._advance_job()
         if not self.is_over:
+            if self.ledger.draining:
+                self._release_drained()
             self._assign_slots()
         answer, self._answer = self._answer, []
         return answer
@@ -225,6 +228,18 @@ class Machine:
         if worker is not None:
             self._remove_worker(worker, event.reason)
 
+    def _worker_draining(self, event: events.WorkerDraining) -> None:
+        worker = self._hear(event.worker)
+        if worker is not None and worker.state is not WorkerState.DRAINING:
+            self.ledger.drain_worker(worker)
+            self._readmit_if_alone()
+
+    def _release_drained(self) -> None:
+        for worker in list(self.ledger.draining.values()):
+            if not worker.running and not worker.outputs:
+                self._instruct(instructions.ReleaseWorker(worker.name))
+                self._remove_worker(worker, "it was not needed any more")
+
     def _heartbeat(self, event: events.Heartbeat) -> None:
         self._hear(event.worker)
 
@@ -259,12 +274,16 @@ class Machine:
             output = ledger.map.tasks[index].committed
             if output is not None:  # else it went with a task before
                 ledger.lose_output(output, self._now, f"its output was lost, worker left: {reason}")
+        self._readmit_if_alone()
+        self._check_losses(task for attempt in lost for task in attempt.tasks)
+
+    def _readmit_if_alone(self) -> None:
+        """Nobody left but workers that fail: better than nobody at all. If they fail on, max_attempts ends the job."""
+        ledger = self.ledger
         if not ledger.alive:
-            # Nobody left but workers that fail: better than nobody at all. If they fail on, max_attempts ends the job.
             for excluded in list(ledger.excluded.values()):
                 ledger.readmit_worker(excluded)
                 self._instruct(instructions.ReadmitWorker(excluded.name, "no other worker is left"))
-        self._check_losses(task for attempt in lost for task in attempt.tasks)
 
     def _exclude_worker(self, worker: WorkerRecord, reason: str) -> None:
         ledger = self.ledger
@@ -356,6 +375,8 @@ class Machine:
                 member.failed_on |= {worker.name}
         ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
         code_missing = failure.kind is FailureKind.CODE
+        if code_missing and worker.state is WorkerState.DRAINING:
+            return  # it gets no other task anyway
         if code_missing and policy.should_exclude(failed_tasks=1, code_missing=True, other_workers=ledger.alive - 1):
             # Says nothing about the task, which may meet any number of such workers; each of them only once.
             self._exclude_worker(worker, f"the job's code could not be loaded on it: {shorten(failure.message)}")
@@ -568,6 +589,7 @@ class Machine:
 _HANDLERS: Final[dict[type[Event], Callable[[Machine, Any], None]]] = {
     events.JobRestored: Machine._job_restored,
     events.WorkerJoined: Machine._worker_joined,
+    events.WorkerDraining: Machine._worker_draining,
     events.WorkerLeft: Machine._worker_left,
     events.Heartbeat: Machine._heartbeat,
     events.AttemptDone: Machine._attempt_done,

@@ -47,6 +47,7 @@ class AttemptState(enum.Enum):
 class WorkerState(enum.Enum):
     ALIVE = "alive"
     EXCLUDED = "excluded"
+    DRAINING = "draining"
     LEFT = "left"
     AWAY = "away"
 
@@ -105,11 +106,16 @@ ATTEMPT_MOVES: Final[Mapping[AttemptState, Mapping[AttemptState, str]]] = {
 WORKER_MOVES: Final[Mapping[WorkerState, Mapping[WorkerState, str]]] = {
     WorkerState.ALIVE: {
         WorkerState.EXCLUDED: "too many different tasks failed on it, or the job's code cannot be loaded there",
+        WorkerState.DRAINING: "it says that it wants to leave",
         WorkerState.LEFT: "its connection closed, or its lease ran out",
     },
     WorkerState.EXCLUDED: {
         WorkerState.ALIVE: "no other worker is left",
+        WorkerState.DRAINING: "it says that it wants to leave",
         WorkerState.LEFT: "its connection closed, or its lease ran out",
+    },
+    WorkerState.DRAINING: {
+        WorkerState.LEFT: "it runs and holds nothing that is needed, its connection closed, or its lease ran out",
     },
     WorkerState.LEFT: {},
     # Of an earlier life of the job, and expected back; under another name, for that is another incarnation.

@@ -123,6 +123,11 @@ class Leaving(Message):
     reason: str
 
 
+@dataclass(frozen=True)
+class Draining(Message):
+    """The worker wants to leave: no more attempts for it, and Bye as soon as nobody needs what it runs and holds."""
+
+
 # -- coordinator to worker -------------------------------------------------------------------------------
 
 
@@ -302,6 +307,7 @@ KINDS: dict[int, type[Message]] = {
     5: AttemptFailed,
     6: BlocksUnreachable,
     7: Leaving,
+    9: Draining,
     32: Welcome,
     33: Refused,
     34: JobStart,
