@@ -35,7 +35,10 @@ class Lock:
     @classmethod
     def of_new(cls, path: str) -> Lock | None:
         """The lock of what has just been made at ``path``; None if somebody took it for dead, who then removes it."""
-        descriptor = _try_lock(path)
+        try:
+            descriptor = _try_lock(path)
+        except FileNotFoundError:  # taken for dead before it could be opened, and removed
+            return None
         if descriptor is None:
             return None
         try:

@@ -26,7 +26,7 @@ from mincemeat.errors import BlockCorrupt, InvalidJob, MincemeatError
 from mincemeat.locks import Lock
 from mincemeat.sinks.formats import Format, Stretch
 from mincemeat.sinks.parts import BY_ORDER, FORMATS, PartFacts
-from mincemeat.sinks.target import naming_full_disk, refusal, sync, sync_directory
+from mincemeat.sinks.target import naming_full_disk, refusal, settle, sync, sync_directory
 
 MANIFEST: Final = "manifest.json"
 _VERSION: Final = 1
@@ -93,6 +93,8 @@ class PartDirectory:
     Raises: InvalidJob, at once, if nothing can be put there, or something else is there.
     """
 
+    identity = None  # part files have names of their own
+
     def __init__(self, path: str, fmt: Format, format_name: str) -> None:
         self.path = os.path.realpath(path)
         self.is_open = True
@@ -101,15 +103,8 @@ class PartDirectory:
         self._format_name = format_name
         self._ending = os.path.splitext(path)[1].lower()
         self._parts: list[tuple[str, PartFacts]] = []
-        self._made = self._make()
-        try:
-            self._check_contents()
-            self._job, self._private, self._lock = self._new_private_directory()
-        except BaseException as error:
-            self._unmake()
-            if isinstance(error, OSError):
-                raise refusal(self._shown, error.strerror or str(error)) from error
-            raise
+        while not self._enter():  # another job made the directory, and removes it because it failed
+            pass
 
     def part_path(self) -> str:
         """Where a part that is written here should be."""
@@ -158,6 +153,21 @@ class PartDirectory:
         return naming_full_disk(self._shown, self.path)
 
     # -- the way in --------------------------------------------------------------------------------------
+
+    def _enter(self) -> bool:
+        """Have a private directory in it. False: the directory is gone again."""
+        self._made = self._make()
+        try:
+            self._check_contents()
+            self._job, self._private, self._lock = self._new_private_directory()
+        except BaseException as error:
+            self._unmake()
+            if isinstance(error, FileNotFoundError) and not os.path.isdir(self.path):
+                return False
+            if isinstance(error, OSError):
+                raise refusal(self._shown, error.strerror or str(error)) from error
+            raise
+        return True
 
     def _make(self) -> bool:
         parent = os.path.dirname(self.path)
@@ -234,9 +244,8 @@ class PartDirectory:
                         os.unlink(path)
                 raise
             # From here on it is committed, and nothing may say otherwise.
-            sync_directory(self.path)
-            if self._made:
-                sync_directory(os.path.dirname(self.path))
+            settle(self.path)
+            settle(os.path.dirname(self.path))  # whoever made the directory may have been killed before it was synced
             shutil.rmtree(self._private, ignore_errors=True)
             self._lock.release()
             for name, _ in replaced.parts if replaced is not None else ():

@@ -82,7 +82,9 @@ class OutputSink(Sink):
                 stretches = self._destination.commit(self._partitions)
             from mincemeat.sinks.results import Results
 
-            self._results = Results(self._shown, self._format, stretches, self._partitions, self._count)
+            self._results = Results(
+                self._shown, self._format, stretches, self._partitions, self._count, self._destination.identity
+            )
 
     def abort(self) -> None:
         if not self._destination.is_open:

@@ -19,6 +19,7 @@ from mincemeat.sinks.base import format_name, layout_of
 from mincemeat.sinks.directory import read_manifest
 from mincemeat.sinks.formats import Format, Stretch
 from mincemeat.sinks.parts import BY_HASH, BY_ORDER, checksum, format_called
+from mincemeat.sinks.target import Identity, identity_of
 
 if TYPE_CHECKING:
     from mincemeat.set_aside import RecordFailure
@@ -36,8 +37,15 @@ class Results(Mapping[Any, Any]):
     """
 
     def __init__(
-        self, path: str, fmt: Format, stretches: list[Stretch], partitions: int | None, count: int | None
+        self,
+        path: str,
+        fmt: Format,
+        stretches: list[Stretch],
+        partitions: int | None,
+        count: int | None,
+        identity: Identity | None,
     ) -> None:
+        """``identity``: of the one file that the stretches are of, when they were found; None for part files."""
         self.path = path
         # Of the job of this program that wrote it; nothing of them stands in the files.
         self.failures: tuple[RecordFailure, ...] = ()
@@ -46,7 +54,7 @@ class Results(Mapping[Any, Any]):
         self._count = count
         self._files = tuple(dict.fromkeys(stretch.path for stretch in stretches))
         # Part files have names of their own; one file has the name that the next job's will have.
-        self._identity = _identity(self._files[0]) if len(self._files) == 1 else None
+        self._identity = identity
         self._finder = _Finder(fmt, stretches, partitions)
         self._ahead = _ReadAhead(self._pairs)
 
@@ -107,17 +115,27 @@ class Results(Mapping[Any, Any]):
     def _pairs(self) -> Iterator[Pair]:
         for stretch in self._stretches:
             with self._reading():
-                yield from self._format.pairs(stretch)
+                pairs = self._format.pairs(stretch)
+                first = next(pairs, None)
+                self._check_identity()  # now that the file is open: what is read is what was found
+                if first is not None:
+                    yield first
+                    yield from pairs
 
     @contextlib.contextmanager
     def _reading(self, *, whatever_is_there: bool = False) -> Iterator[None]:
+        """Around whatever opens the files. They may be replaced at any moment, so what is read is believed if they
+        were the same behind it as before it."""
         try:
-            if not whatever_is_there and self._identity is not None and _identity(self._files[0]) != self._identity:
-                raise MincemeatError(
-                    f"the results in {self.path!r} were replaced or changed since: open them again",
-                    path=self._files[0],
-                )
+            if not whatever_is_there:
+                self._check_identity()
             yield
+            if not whatever_is_there:
+                self._check_identity()
+        except BlockCorrupt:
+            if not whatever_is_there:
+                self._check_identity()  # cut, because it is another one
+            raise
         except FileNotFoundError as error:
             if error.filename not in self._files:
                 raise
@@ -127,11 +145,13 @@ class Results(Mapping[Any, Any]):
                 path=error.filename,
             ) from error
 
-
-def _identity(path: str) -> tuple[int, int, int, int]:
-    """What tells a file from another one of its name. Raises: OSError."""
-    facts = os.stat(path)
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+    def _check_identity(self) -> None:
+        """Raises: MincemeatError if there is another file now, or a changed one; FileNotFoundError if there is none."""
+        if self._identity is not None and identity_of(self._files[0]) != self._identity:
+            raise MincemeatError(
+                f"the results in {self.path!r} were replaced or changed since: open them again",
+                path=self._files[0],
+            )
 
 
 class _Items(ItemsView[Any, Any]):
@@ -245,11 +265,13 @@ def open_results(path: str | os.PathLike[str]) -> Results:
         manifest = read_manifest(shown)
         fmt = format_called(manifest.format)
         count = sum(facts.results for _, facts in manifest.parts)
-        return Results(shown, fmt, manifest.stretches(os.path.realpath(shown), fmt), manifest.partitions, count)
+        return Results(shown, fmt, manifest.stretches(os.path.realpath(shown), fmt), manifest.partitions, count, None)
     fmt = format_called(format_name(shown))
+    path = os.path.realpath(shown)
     try:
+        identity = identity_of(path)  # before anything is found in it
         fmt.check_file(shown)
-        return Results(shown, fmt, [fmt.whole(os.path.realpath(shown))], None, None)
+        return Results(shown, fmt, [fmt.whole(path)], None, None, identity)
     except FileNotFoundError:
         raise InvalidJob(f"there are no results at {shown!r}: no such file or directory") from None
     except ValueError as error:

@@ -10,7 +10,7 @@ import os
 
 from mincemeat.sinks.formats import Format, Stretch
 from mincemeat.sinks.parts import PartFacts
-from mincemeat.sinks.target import Target, refusal
+from mincemeat.sinks.target import Identity, Target, refusal
 
 
 class SingleFile:
@@ -40,6 +40,11 @@ class SingleFile:
     @property
     def is_open(self) -> bool:
         return self._target.is_open
+
+    @property
+    def identity(self) -> Identity | None:
+        """See ``Target``."""
+        return self._target.identity
 
     def check_open(self) -> None:
         """Raises: MincemeatError if it has been ended."""

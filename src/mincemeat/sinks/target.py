@@ -8,15 +8,28 @@ is removed by the next one, which knows it by its name and by nobody's holding i
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import re
 import stat
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from mincemeat.errors import InvalidJob, MincemeatError, SpillSpaceExhausted
 from mincemeat.locks import Lock
 from mincemeat.shuffle.store import DISK_FULL
 
+Identity: TypeAlias = tuple[int, int, int, int]
+
+log = logging.getLogger("mincemeat")
+
+# What systems say that do not sync directories, as opposed to disks that fail.
+_CANNOT_SYNC_DIRECTORIES = {
+    getattr(errno, name)
+    for name in ("EINVAL", "EACCES", "EPERM", "EISDIR", "EBADF", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOTTY")
+    if hasattr(errno, name)
+}
 # Beside the private file, and removed with it: an own part, and what parquet.py rewrites.
 _COMPANIONS = ("", ".part", ".part.narrow", ".narrow")
 
@@ -24,6 +37,7 @@ _COMPANIONS = ("", ".part", ".part.narrow", ".narrow")
 class Target:
     """One file to be. ``path`` is where it will be, ``private_path`` where it is written until ``commit``.
 
+    ``identity``: what it is known by after ``commit``, whatever is at ``path`` then.
     Life: ended once, by ``commit`` or ``abort``; ``is_open`` until then.
     Raises: InvalidJob, at once, if no file can be made there.
     """
@@ -35,6 +49,7 @@ class Target:
         directory, name = os.path.split(self.path)
         self._prefix = f".{os.fsencode(name)[:100].decode('utf-8', 'ignore')}."
         self.is_open = True
+        self.identity: Identity | None = None
         if not os.path.isdir(directory):
             raise refusal(self._shown, f"there is no directory {os.path.dirname(self._shown)!r}")
         mode = self._mode_of_existing()
@@ -52,13 +67,14 @@ class Target:
         try:
             with self.naming_full_disk():
                 sync(self.private_path, os.O_RDWR)
+            self.identity = identity_of(self.private_path)
             os.replace(self.private_path, self.path)
         except BaseException:
             self.abort()
             raise
         self.is_open = False
         self._lock.release()
-        sync_directory(os.path.dirname(self.path))
+        settle(os.path.dirname(self.path))
 
     def abort(self) -> None:
         self.is_open = False
@@ -107,6 +123,12 @@ class Target:
         return stat.S_IMODE(facts.st_mode)
 
 
+def identity_of(path: str) -> Identity:
+    """What tells a file from another one of its name; a rename does not change it. Raises: OSError."""
+    facts = os.stat(path)
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 def refusal(shown: str, reason: str) -> InvalidJob:
     """What to raise where nothing can be written to ``shown``."""
     return InvalidJob(f"cannot write results to {shown!r}: {reason}")
@@ -134,9 +156,23 @@ def sync(path: str, flags: int = os.O_RDWR) -> None:
 
 
 def sync_directory(path: str) -> None:
-    """A rename is durable when the directory is. Windows cannot open one, some file systems cannot sync it."""
-    with contextlib.suppress(OSError):
+    """A rename is durable when the directory is. Windows cannot open one, some file systems cannot sync it.
+
+    Raises: OSError where one could, and the disk failed.
+    """
+    try:
         sync(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC_DIRECTORIES:
+            raise
+
+
+def settle(path: str) -> None:
+    """As ``sync_directory``, for a directory in which a rename has just committed, which nothing may take back."""
+    try:
+        sync_directory(path)
+    except OSError as error:
+        log.warning("the results are in place in %s; whether they outlast a power cut is not known: %s", path, error)
 
 
 def _remove(path: str) -> None:
