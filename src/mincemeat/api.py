@@ -55,6 +55,7 @@ def run(
     max_skipped: int | None = limits.MAX_SKIPPED,
     memory: int | str | None = None,
     output: str | os.PathLike[str] | None = None,
+    journal: str | os.PathLike[str] | None = None,
     password: Password = "",
     host: str | None = None,
     port: int | None = None,
@@ -91,6 +92,8 @@ def run(
             what is more goes to disk. Default: a share of this machine's memory, at most 256 MiB.
         output: the file that results are written to, as its ending says: .jsonl, .csv, .tsv, .txt, .sqlite, .db,
             .pickle, .pkl or .parquet; with a slash at its end a directory of such files. Whole or not at all.
+        journal: a file in which it is written down what is done. If this process dies, the same call goes on from
+            there; when the results are there, it is removed. Beside it is a directory of what has to be kept meanwhile.
         password, host, port: for the cluster engine, as in ``Server.run_server``.
         progress: draw a progress line on standard error; default: if that is a terminal.
 
@@ -107,6 +110,7 @@ def run(
         max_attempts=max_attempts,
         task_timeout=task_timeout,
         backups=backups,
+        journal=journal,
         password=password,
         host=host,
         port=port,
@@ -201,9 +205,10 @@ def run_job(
                 raise
             finally:
                 source.close()
+            sink.commit()
+            engine.results_are_safe()
         finally:
             engine.close()
-        sink.commit()
     return JobEnd(line.last, failures)
 
 
@@ -221,6 +226,7 @@ def make_engine(
     max_attempts: int | None = None,
     task_timeout: float | None = None,
     backups: bool | None = None,
+    journal: str | os.PathLike[str] | None = None,
     password: Password = "",
     host: str | None = None,
     port: int | None = None,
@@ -235,7 +241,7 @@ def make_engine(
     others_cannot = {"backups": backups or None, "password": password or None, "host": host, "port": port}
     if name == "inline":
         retries = {"max_attempts": max_attempts, "task_timeout": task_timeout}
-        _refuse(name, {"workers": workers if workers != 1 else None, **retries, **others_cannot})
+        _refuse(name, {"workers": workers if workers != 1 else None, "journal": journal, **retries, **others_cannot})
         from mincemeat.engines.inline import InlineEngine
 
         return InlineEngine(split)
@@ -243,7 +249,7 @@ def make_engine(
         _refuse(name, others_cannot)
         from mincemeat.engines.processes import ProcessesEngine
 
-        return ProcessesEngine(workers, split)
+        return ProcessesEngine(workers, split, journal=journal)
     if name == "cluster":
         from mincemeat.engines.cluster import ClusterEngine
 
@@ -253,6 +259,7 @@ def make_engine(
             port=DEFAULT_PORT if port is None else _checked_int("port", port, 0, 65535),
             workers=workers or 0,
             split=split,
+            journal=journal,
         )
     raise InvalidJob(f"there is no engine {name!r}; choose one of 'inline', 'processes', 'cluster'")
 
@@ -287,6 +294,7 @@ class Server:
         max_skipped: int | None = limits.MAX_SKIPPED,
         memory: int | str | None = None,
         output: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
         on_listening: Callable[[int], None] | None = None,
     ) -> None:
@@ -306,6 +314,7 @@ class Server:
         self.max_skipped = max_skipped
         self.memory = memory
         self.output = output
+        self.journal = journal
         self.progress = progress
         self.on_listening = on_listening
 
@@ -331,6 +340,7 @@ class Server:
             port=_checked_int("port", port, 0, 65535),
             workers=workers,
             split=None if self.split is None else _checked_int("split", self.split, 1, 2**31),
+            journal=self.journal,
             on_listening=self.on_listening,
         )
         sink = _sink(self.output)

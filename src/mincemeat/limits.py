@@ -287,6 +287,12 @@ OUTBOX_MESSAGES_MAX: Final = 16_384
 # A worker that is asked to end (SIGTERM) may take so long to finish its attempts and serve its map outputs: Kubernetes
 # kills after 30, systemd after 90 seconds, and both of them expect a sign of good will before.
 DRAIN_SECONDS: Final = 25.0
+# Map outputs of an earlier connection that a worker may announce; their names travel this many at a time.
+HELD_OUTPUTS_MAX: Final = 10_000_000
+HELD_OUTPUTS_PER_MESSAGE: Final = 10_000
+# A worker that lost a server which keeps a journal holds its outputs and dials again for so long, because somebody has
+# to notice and start that server again. Without a journal there is nothing that anybody could go on with.
+KEEP_OUTPUTS_SECONDS: Final = 600.0
 # A pickled exception larger than this stays on the worker; its message, cut to this many characters, travels.
 EXCEPTION_BYTES_MAX: Final = 256 * 2**10
 MESSAGE_CHARS_MAX: Final = 4096

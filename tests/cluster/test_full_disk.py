@@ -78,7 +78,7 @@ def test_a_worker_with_no_room_for_the_code_fails_its_attempts_and_stays(
     async def scenario() -> None:
         async with session(tmp_path) as (task, server):
             await server.send(WELCOME)
-            await server.send(messages.JobStart("job-1", 2, 2**20, None, 1_000_000))
+            await server.send(messages.JobStart("job-1", 2, 2**20, None, 0.0, 1_000_000))
             await server.send(messages.MapStart("job-1", "m-00000.0", [1], body=b"x"))
             failed = await server.receive()
             while isinstance(failed, messages.Heartbeat):

@@ -20,7 +20,7 @@ from mincemeat.wire.handshake import Role
 from tests.cluster.kit import HOST, PASSWORD, run
 
 WELCOME = messages.Welcome(worker="w", heartbeat_seconds=10.0, lease_seconds=60.0, ticket_key="00" * 32)
-JOB = messages.JobStart("job-1", 2, 2**20, None, 4, body=b"code")
+JOB = messages.JobStart("job-1", 2, 2**20, None, 0.0, 4, body=b"code")
 
 
 class Playing:

@@ -39,6 +39,8 @@ def hello(**changes: object) -> messages.Hello:
         "data_port": 0,
         "data_fingerprint": "00" * 32,
         "incarnation": "",
+        "held_job": "",
+        "held": 0,
     }
     return messages.Hello(**{**fields, **changes})  # type: ignore[arg-type]
 

@@ -235,6 +235,8 @@ HELLO = Hello(
     data_port=1,
     data_fingerprint="00" * 32,
     incarnation="here:1",
+    held_job="",
+    held=0,
 )
 
 

@@ -203,7 +203,7 @@ def test_a_wrong_type_is_not_sent(value: Any) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, "1"])
 def test_a_float_that_is_no_number_is_not_sent(value: Any) -> None:
     with pytest.raises(LocalProtocolError, match=r"JobStart\.task_timeout_seconds"):
-        encode(JobStart("j", 1, 1, value, 0))
+        encode(JobStart("j", 1, 1, value, 0.0, 0))
 
 
 def test_a_message_beyond_the_frame_limit_is_not_sent() -> None:

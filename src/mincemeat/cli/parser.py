@@ -186,6 +186,11 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "machine's memory)",
     )
     engine.add_argument(
+        "--journal",
+        metavar="FILE",
+        help="write down in FILE what is done: after a crash the same command goes on from there",
+    )
+    engine.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
         help="a progress line on standard error (default: if that is a terminal)",

@@ -74,6 +74,7 @@ def _engine(options: Namespace) -> Engine:
         max_attempts=options.max_attempts,
         task_timeout=options.task_timeout,
         backups=options.backups,
+        journal=options.journal,
         **network,
     )
 

@@ -21,15 +21,17 @@ import platform
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from mincemeat import limits
 from mincemeat.attempt import damage_of_results
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.outside import OUTSIDE, Door, Outside
+from mincemeat.cluster.recording import Recorder
 from mincemeat.cluster.roster import Roster, WorkerRecord
 from mincemeat.cluster.supply import Supply
 from mincemeat.errors import ConnectionFailed, ProtocolError, RemoteProtocolError
+from mincemeat.journal.history import MapCommit
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, TaskId, shorten
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
@@ -37,6 +39,10 @@ from mincemeat.scheduler.state import Counts
 from mincemeat.set_aside import decode_report
 from mincemeat.wire import messages
 from mincemeat.wire.handshake import FINGERPRINT_BYTES, Role
+
+if TYPE_CHECKING:
+    from mincemeat.journal.history import SplitGroup
+    from mincemeat.journal.journal import Journal
 
 log = logging.getLogger("mincemeat")
 
@@ -73,11 +79,29 @@ class JobEnded:
     error: BaseException | None = None
 
 
+class _Result(NamedTuple):
+    """What a reduce attempt has reported, whose results lie at ``path``."""
+
+    worker: str
+    attempt: AttemptId
+    path: Path
+    skipped: _Skipped
+    set_aside: str
+
+
 class Coordinator:
     """One job's coordinator. Construct it anywhere; everything else happens in its event loop, ``post`` excepted."""
 
     def __init__(
-        self, job: Job, code: bytes, secret: bytes, scratch: Path, caller: Caller, *, outside: Outside = OUTSIDE
+        self,
+        job: Job,
+        code: bytes,
+        secret: bytes,
+        scratch: Path,
+        caller: Caller,
+        *,
+        journal: Journal | None = None,
+        outside: Outside = OUTSIDE,
     ) -> None:
         self._job = job
         self._code = code
@@ -92,17 +116,22 @@ class Coordinator:
             max_skipped=job.max_skipped,
             lease_seconds=limits.LEASE_SECONDS,  # the one that workers are told
             backups=job.backups,
+            life=0 if journal is None else journal.life,
         )
         self._roster = Roster(outside.random_bytes)
         self._supply = Supply(
             job.job_id, code, scratch, machine=self._machine, roster=self._roster, reader=caller, handle=self.handle
         )
+        self._recorder = Recorder(journal, self.crashed)
+        # Attempts whose output is there, and whose record is not on the disk yet.
+        self._committing: set[AttemptId] = set()
+        self._is_planned = False
         self._ended = False
+        self._ended_well = False
         self._stop_asked = False
         self._stopped = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], None] = {}
         # Reduce attempts whose results are here and being looked at.
-        self._checking: set[AttemptId] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: Door | None = None
 
@@ -128,9 +157,12 @@ class Coordinator:
 
     # -- life --------------------------------------------------------------------------------------------
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; the port. Raises: PortInUse."""
+    async def start(self, host: str, port: int, restored: events.JobRestored | None = None) -> int:
+        """Listen; the port. ``restored``: how far an earlier coordinator had come. Raises: PortInUse."""
         self._loop = asyncio.get_running_loop()
+        if restored is not None:
+            self._is_planned = bool(restored.plan)
+            self.handle(restored)
         self._listener = self._outside.listener(
             self._secret, self._roster.resume_key, self._on_connection, on_unexpected=self.crashed
         )
@@ -150,12 +182,18 @@ class Coordinator:
         finally:
             self._stopped.set()
             for record in self._roster.everybody():
-                record.send(messages.Bye(reason="the job is over", again=False))
+                record.send(self._good_bye())
                 record.send(None)
+            await self._recorder.close()
             await self._listener.close(_GOODBYE_SECONDS)
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _good_bye(self) -> messages.Bye:
+        if self._recorder.is_recording and not self._ended_well:
+            return messages.Bye(reason="the server ends, and its job can go on", again=True)
+        return messages.Bye(reason="the job is over", again=False)
 
     def _guarded(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run ``function``; a fault of ours ends the job with its error instead of leaving it hanging."""
@@ -171,6 +209,7 @@ class Coordinator:
     def _end(self, ended: JobEnded) -> None:
         if not self._ended:
             self._ended = True
+            self._ended_well = ended == JobEnded()
             self._caller.job_ended(ended)
 
     # -- the machine -------------------------------------------------------------------------------------
@@ -181,11 +220,26 @@ class Coordinator:
             return
         for instruction in self._machine.handle(event, asyncio.get_running_loop().time()):
             self._carry_out(instruction)
+        if not self._is_planned and self._machine.plan:
+            self._is_planned = True
+            plan = list(self._machine.plan)
+            self._recorder.note(lambda journal: journal.planned(plan))
 
-    def splits_produced(self, splits: range, payloads: list[bytes]) -> None:
-        """The caller's thread cut splits for one attempt; their payloads are kept until they are committed."""
+    def splits_produced(self, splits: range, payloads: list[bytes], group: SplitGroup | None = None) -> None:
+        """The caller's thread cut splits for one attempt; their payloads are kept until they are committed.
+
+        ``group`` is what the journal should know of them, if there is one.
+        """
         self._supply.payloads.update(zip(splits, payloads, strict=True))
+        if group is not None:
+            self._recorder.note(lambda journal: journal.splits_cut(group))
         self.handle(events.SplitsProduced(splits.start, len(splits)))
+
+    def input_exhausted(self) -> None:
+        """The caller's thread has no further split."""
+        splits = self._machine.counts().map_total
+        self._recorder.note(lambda journal: journal.input_exhausted(splits))
+        self.handle(events.InputExhausted())
 
     def _carry_out(self, instruction: instructions.Instruction) -> None:
         match instruction:
@@ -290,6 +344,7 @@ class Coordinator:
         hello = await asyncio.wait_for(connection.receive(), limits.HANDSHAKE_SECONDS)
         if not isinstance(hello, messages.Hello):
             raise RemoteProtocolError(f"a worker began with {type(hello).__name__} instead of Hello")
+        outputs = await self._receive_holding(connection, hello)
         reason = unsuitable(hello)
         if reason:
             log.warning("worker %s:%d was refused: %s", *connection.peer[:2], reason)
@@ -301,7 +356,7 @@ class Coordinator:
         writer = self._spawn(self._write(record))
         reason = "it left"
         try:
-            self.handle(events.WorkerJoined(record.worker, hello.slots, host=record.host))
+            self.handle(events.WorkerJoined(record.worker, hello.slots, outputs, host=record.host))
             while True:
                 message = await connection.receive()
                 if isinstance(message, messages.Leaving):
@@ -316,6 +371,18 @@ class Coordinator:
             if not self._stopped.is_set():
                 log.info("worker %s left: %s", record.worker, reason)
             self._guarded(self.handle, events.WorkerLeft(record.worker, reason))
+
+    async def _receive_holding(self, connection: Connection, hello: messages.Hello) -> tuple[AttemptId, ...]:
+        """What the worker holds of this job from an earlier connection."""
+        if not 0 <= hello.held <= limits.HELD_OUTPUTS_MAX:
+            raise RemoteProtocolError(f"a worker says that it holds {hello.held} outputs")
+        names: list[str] = []
+        while len(names) < hello.held:
+            holding = await asyncio.wait_for(connection.receive(), limits.HANDSHAKE_SECONDS)
+            if not isinstance(holding, messages.Holding) or not holding.attempts:
+                raise RemoteProtocolError(f"{type(holding).__name__} came where Holding is due")
+            names += holding.attempts
+        return tuple(map(AttemptId.parse, names)) if hello.held_job == self._job.job_id else ()
 
     def _welcome(self, record: WorkerRecord) -> None:
         record.send(
@@ -332,6 +399,7 @@ class Coordinator:
                 partitions=self._job.partitions,
                 memory_bytes=self._job.memory_bytes,
                 task_timeout_seconds=self._job.task_timeout_seconds,
+                keep_seconds=limits.KEEP_OUTPUTS_SECONDS if self._recorder.is_recording else 0.0,
                 code_bytes=len(self._code),
                 skips=self._job.skips,
                 max_skipped=-1 if self._job.max_skipped is None else self._job.max_skipped,
@@ -409,59 +477,82 @@ class Coordinator:
             set_aside=message.set_aside,
         )
         skipped = _skipped(worker, message)
+        if attempt in self._committing:
+            return  # told twice
+        if not self._machine.is_running(worker, attempt):
+            self.handle(events.AttemptDone(worker, attempt, sizes))
+            return
+        commit = MapCommit(attempt, len(self._machine.splits_of(attempt)), worker, report)
+        self._committing.add(attempt)
+        self._recorder.commit(
+            lambda journal: journal.map_committed(commit), lambda: self._commit_map(worker, attempt, report, skipped)
+        )
+
+    def _commit_map(self, worker: str, attempt: AttemptId, report: MapReport, skipped: _Skipped) -> None:
+        """The output is there and recorded; a moment has passed since it was reported."""
+        self._committing.discard(attempt)
         if self._machine.is_running(worker, attempt):
             splits = self._machine.splits_of(attempt)
             for index in splits:
                 self._supply.payloads.pop(index, None)
             self._caller.map_done(splits, report)
-            self._caller.set_aside(attempt, message.set_aside, worker)
-        self.handle(events.AttemptDone(worker, attempt, sizes, *skipped))
+            self._caller.set_aside(attempt, report.set_aside, worker)
+        else:
+            self._recorder.note(lambda journal: journal.void(attempt))
+        self.handle(events.AttemptDone(worker, attempt, report.partition_bytes, *skipped))
 
     def _reduce_done(self, worker: str, message: messages.ReduceDone) -> None:
         attempt = AttemptId.parse(message.attempt)
         if attempt.task.phase is not Phase.REDUCE:
             raise RemoteProtocolError(f"{attempt} is not a reduce attempt")
         skipped = _skipped(worker, message)
-        if attempt in self._checking:
+        if attempt in self._committing:
             return  # told twice
         if not self._machine.is_running(worker, attempt):
             self._supply.drop_result(worker, attempt)
             self.handle(events.AttemptDone(worker, attempt))
             return
         path = self._supply.commit_result(worker, attempt, message)
+        result = _Result(worker, attempt, path, skipped, message.set_aside)
+        self._committing.add(attempt)
         if message.output_bytes <= limits.INLINE_BODY_BYTES:
-            damage = damage_of_results(str(path), self._job.functions.output)
-            self._take_result(worker, attempt, path, damage, message.set_aside, skipped)
+            self._take_result(result, damage_of_results(str(path), self._job.functions.output))
         else:
-            self._checking.add(attempt)
-            self._spawn(self._check_result(worker, attempt, path, message.set_aside, skipped))
+            self._spawn(self._check_result(result))
 
-    async def _check_result(
-        self, worker: str, attempt: AttemptId, path: Path, set_aside: str, skipped: _Skipped
-    ) -> None:
+    async def _check_result(self, result: _Result) -> None:
         """In another thread: reading a large result must not hold up heartbeats."""
         loop = asyncio.get_running_loop()
+        form = self._job.functions.output
         try:
-            damage = await loop.run_in_executor(None, damage_of_results, str(path), self._job.functions.output)
+            damage = await loop.run_in_executor(None, damage_of_results, str(result.path), form)
         except OSError as error:  # our own disk
             self.crashed(error)
             return
-        finally:
-            self._checking.discard(attempt)
-        self._guarded(self._take_result, worker, attempt, path, damage, set_aside, skipped)
+        self._guarded(self._take_result, result, damage)
 
-    def _take_result(
-        self, worker: str, attempt: AttemptId, path: Path, damage: str, set_aside: str, skipped: _Skipped
-    ) -> None:
+    def _take_result(self, result: _Result, damage: str) -> None:
+        worker, attempt, path, skipped, set_aside = result
         if damage:
             log.warning("the results of %s from worker %s are made again: %s", attempt, worker, damage)
+            self._committing.discard(attempt)
             path.unlink(missing_ok=True)
             self.handle(events.AttemptLost(worker, attempt, damage))
             return
+        self._recorder.commit(
+            lambda journal: journal.reduce_committed(attempt, str(path), skipped[0], set_aside),
+            lambda: self._commit_reduce(result),
+        )
+
+    def _commit_reduce(self, result: _Result) -> None:
+        """The results are whole, here and recorded; a moment has passed since they were reported."""
+        worker, attempt, path, skipped, set_aside = result
+        self._committing.discard(attempt)
         if self._machine.is_running(worker, attempt):  # still
             self._caller.reduce_done(attempt.task.index, path)
             self._caller.set_aside(attempt, set_aside, worker)
         else:
+            self._recorder.note(lambda journal: journal.void(attempt))
             path.unlink(missing_ok=True)
         self.handle(events.AttemptDone(worker, attempt, (), *skipped))
 

@@ -74,10 +74,12 @@ class LocalWorkers:
                 )
             )
 
-    def introduce(self, host: str, port: int, secret: bytes) -> None:
-        """Have all of them join ``host``:``port``."""
-        introduction = json.dumps({"host": host, "port": port, "secret": secret.hex()}).encode("ascii")
-        for process in self._processes:
+    def introduce(self, host: str, port: int, secret: bytes, keep_in: str = "") -> None:
+        """Have all of them join ``host``:``port``. ``keep_in``: what the names of directories begin with, one for each
+        worker, in which map outputs stay when the server dies; "": they go with it."""
+        for number, process in enumerate(self._processes):
+            described = {"host": host, "port": port, "secret": secret.hex(), "keep_in": keep_in, "number": number}
+            introduction = json.dumps(described).encode("ascii")
             assert process.stdin is not None
             try:
                 with process.stdin as pipe:
@@ -118,7 +120,7 @@ def main(workers: int = 1, may_fork: bool = False) -> NoReturn:
         _leave(_work(sys.stdin.read, may_fork))
     _import_what_workers_need()
     pipes: list[int] = []
-    for _ in range(workers):
+    for number in range(workers):
         reader, writer = os.pipe()
         pipes.append(writer)
         pid = os.fork()
@@ -126,7 +128,7 @@ def main(workers: int = 1, may_fork: bool = False) -> NoReturn:
             _workers.clear()
             for inherited in (*pipes, sys.stdin.fileno()):  # who waits for their end must not hold them
                 os.close(inherited)
-            _leave(_work(functools.partial(_read_all, reader), may_fork))
+            _leave(_work(functools.partial(_read_all, reader), may_fork, number))
         _workers.append(pid)
         os.close(reader)
     introduction = sys.stdin.buffer.read()
@@ -184,8 +186,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 # -- a worker -------------------------------------------------------------------------------------------------
 
 
-def _work(read_introduction: Callable[[], str], may_fork: bool) -> int:
-    """Be a worker until the job is done; the exit code."""
+def _work(read_introduction: Callable[[], str], may_fork: bool, number: int = 0) -> int:
+    """Be the worker ``number`` of this nursery until the job is done; the exit code."""
     slot = None
     try:
         if may_fork:
@@ -196,7 +198,7 @@ def _work(read_introduction: Callable[[], str], may_fork: bool) -> int:
             _import_what_workers_need()
         introduction = read_introduction()
         if introduction:  # the server may have ended before there was one
-            _join(json.loads(introduction), slot)
+            _join(json.loads(introduction), slot, number)
     except KeyboardInterrupt:
         pass
     except RuntimeError:
@@ -233,15 +235,24 @@ def _import_what_workers_need() -> None:
         importlib.import_module(name)
 
 
-def _join(introduction: dict[str, Any], slot: SlotProcess) -> None:
+def _join(introduction: dict[str, Any], slot: SlotProcess, number: int) -> None:
     from mincemeat.cluster.worker import serve
     from mincemeat.errors import MincemeatError
 
     secret = bytes.fromhex(introduction["secret"])
+    keep_in = introduction["keep_in"]
+    if keep_in:
+        keep_in += str(introduction["number"] + number)  # one of the two is 0
     try:
         # The server is there; when many start at once, some of them have to try again.
         serve(
-            introduction["host"], introduction["port"], secret, slots=1, wait_seconds=limits.LEASE_SECONDS, first=slot
+            introduction["host"],
+            introduction["port"],
+            secret,
+            slots=1,
+            wait_seconds=limits.LEASE_SECONDS,
+            first=slot,
+            keep_in=keep_in or None,
         )
     except MincemeatError as error:
         raise _Failed(str(error)) from error

@@ -43,9 +43,9 @@ from mincemeat.errors import (
     SpillSpaceExhausted,
 )
 from mincemeat.limits import VERSION
-from mincemeat.model import AttemptId, Failure, FailureKind, RecordMark, Span, shorten
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, RecordMark, Span, shorten
 from mincemeat.scheduler.policy import attempt_timeout
-from mincemeat.shuffle.store import JobStore, make_directory
+from mincemeat.shuffle.store import JobStore, make_directory, telling_of_a_full_disk
 from mincemeat.slot_channel import Header, care_header, crash_failure, read_failure, timeout_failure
 from mincemeat.slots import SlotProcess
 from mincemeat.wire import messages
@@ -57,7 +57,11 @@ _LEAVING_SECONDS = 1.0
 
 
 class WorkerSession:
-    """Serves one server until it says good-bye. ``scratch`` is this session's own and removed by the caller."""
+    """Serves one server until it says good-bye.
+
+    ``scratch`` is the caller's to remove. What is in it from an earlier session with the same job is announced to the
+    server, and served as if it had been made in this one; ``keep_seconds`` says how long that is worth waiting for.
+    """
 
     def __init__(
         self,
@@ -95,11 +99,16 @@ class WorkerSession:
         self._has_joined = self._is_over = False
         # Until when it goes on: without end, until it is drained.
         self._patience = asyncio.timeout(None)
+        self.keep_seconds = 0.0
+        # Says whose outputs are in the store.
+        self._job_mark = scratch / "job"
+        self._held_job = ""
 
     async def run(self) -> None:
         """Work until the server says good-bye.
 
-        Raises: ConnectionFailed when the server is lost; JoinRefused; ProtocolError. Nothing is left running.
+        Raises: ConnectionFailed when the server is lost, or says that it will be back; JoinRefused; ProtocolError.
+        Nothing is left running.
         Cancelled: it tells the server that it leaves, so that nobody waits for the lease to end.
         """
         try:
@@ -143,6 +152,8 @@ class WorkerSession:
             message = await self._connection.receive()
             if isinstance(message, messages.Bye):
                 log.info("the server says good-bye: %s", message.reason)
+                if message.again:
+                    raise ConnectionFailed(message.reason)
                 return
             self._handle(message)
 
@@ -159,6 +170,7 @@ class WorkerSession:
         except PortInUse as error:
             log.info("no other worker will reach this one, so the server relays: %s", error)
             port = 0
+        held = self._held_outputs()
         await self._connection.send(
             messages.Hello(
                 python=".".join(platform.python_version_tuple()[:2]),
@@ -171,8 +183,13 @@ class WorkerSession:
                 data_port=port,
                 data_fingerprint=self._holder.fingerprint.hex(),
                 incarnation=self._incarnation,
+                held_job=self._held_job if held else "",
+                held=len(held),
             )
         )
+        for start in range(0, len(held), limits.HELD_OUTPUTS_PER_MESSAGE):
+            names = list(map(str, held[start : start + limits.HELD_OUTPUTS_PER_MESSAGE]))
+            await self._connection.send(messages.Holding(attempts=names))
         try:
             async with asyncio.timeout(limits.HANDSHAKE_SECONDS):
                 answer = await self._connection.receive()
@@ -186,6 +203,23 @@ class WorkerSession:
             raise RemoteProtocolError(f"{type(answer).__name__} came where Welcome is due")
         self._ticket_key = bytes.fromhex(answer.ticket_key)
         return answer
+
+    def _held_outputs(self) -> list[AttemptId]:
+        """The map outputs of an earlier session that are whole; everything else of it is removed."""
+        try:
+            self._held_job = self._job_mark.read_text("ascii")
+        except (OSError, ValueError):
+            self._store.clear()
+            return []
+        outputs = [output for output in self._store.outputs() if output.task.phase is Phase.MAP]
+        held = [output for output in outputs if self._store.is_whole(output)]
+        self._store.keep_only(held)
+        return held
+
+    def forget(self) -> None:
+        """The job is over: nobody will ask for its outputs."""
+        self._store.clear()
+        self._job_mark.unlink(missing_ok=True)
 
     async def _beat(self, welcome: messages.Welcome) -> None:
         """Show signs of life, which the server answers."""
@@ -234,6 +268,11 @@ class WorkerSession:
 
     async def _begin(self, job: messages.JobStart) -> None:
         self._job = job
+        self.keep_seconds = job.keep_seconds
+        if job.job != self._held_job:
+            self._store.clear()
+            with telling_of_a_full_disk(self._job_mark):
+                self._job_mark.write_text(job.job, "ascii")
         self._holder.admit(self._ticket_key, job.job, self._store)
         self._code = job.body
         if len(self._code) != job.code_bytes:

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +22,8 @@ from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.outside import OUTSIDE, Outside
 from mincemeat.cluster.session import WorkerSession
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
+from mincemeat.locks import Lock
+from mincemeat.shuffle.store import make_directory
 from mincemeat.slots import SlotProcess
 from mincemeat.wire.handshake import Role, normalise_password
 
@@ -39,6 +41,7 @@ def serve(
     tell: Callable[[str], None] | None = None,
     first: SlotProcess | None = None,
     drain_signal: int | None = None,
+    keep_in: str | None = None,
 ) -> None:
     """Join the server at ``host``:``port`` and work; return when its job is done.
 
@@ -49,13 +52,14 @@ def serve(
         first: one of the slots, already started; it stays the caller's to end.
         drain_signal: the first such signal lets it finish its attempts and leave, the second does what the first would
             have done. Only in the main thread.
+        keep_in: a directory for map outputs, which stay there if the server is lost; the worker ends then.
 
     Raises: ConnectionFailed, AuthenticationError, JoinRefused, ServerBusy (for a minute), RemoteProtocolError (not a
     mincemeat server).
     """
     secret = normalise_password(password)
     worker = _Worker(
-        host, port, secret, slots, float("inf") if forever else wait_seconds, forever, tell or log.info, first
+        host, port, secret, slots, float("inf") if forever else wait_seconds, forever, tell or log.info, first, keep_in
     )
     try:
         asyncio.get_running_loop()
@@ -110,6 +114,7 @@ class _Worker:
         forever: bool,
         tell: Callable[[str], None],
         first: SlotProcess | None = None,
+        keep_in: str | None = None,
         *,
         outside: Outside = OUTSIDE,
     ) -> None:
@@ -121,6 +126,7 @@ class _Worker:
         self._incarnation = f"{socket.gethostname()}:{os.getpid()}"
         self._is_stopped = self._is_idle_stopped = False
         self._first = first
+        self._keep_in = keep_in
         self._outside = outside
         self._session: WorkerSession | None = None
         self._serving: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
@@ -166,9 +172,10 @@ class _Worker:
                 raise
 
     async def _serve(self) -> None:
-        while not self._is_stopped:
-            with self._outside.scratch() as scratch:
-                connection = await self._join()
+        patience = self._wait_seconds
+        with self._scratch() as scratch:
+            while not self._is_stopped:
+                connection = await self._join(patience)
                 self._outside.sweep_soon()
                 server = (self._host, self._port)
                 session = self._session = WorkerSession(
@@ -184,19 +191,29 @@ class _Worker:
                 try:
                     await session.run()
                 except ConnectionFailed as error:
-                    if session.is_draining:
+                    if session.is_draining or self._keep_in is not None:
+                        # In a directory that is kept, whoever comes next finds the outputs.
                         return
                     self._tell(f"lost the server at {self._host}:{self._port} ({error})")
-                    if not self._wait_seconds:
+                    patience = max(self._wait_seconds, session.keep_seconds)
+                    if not patience:
                         raise
                     continue
                 finally:
                     self._session = None
-            if not self._forever:
-                return
+                session.forget()
+                patience = self._wait_seconds
+                if not self._forever:
+                    return
 
-    async def _join(self) -> Connection:
-        """Dial until the password is proven. Waits and tries again when the server is not there or busy."""
+    def _scratch(self) -> AbstractContextManager[str]:
+        return self._outside.scratch() if self._keep_in is None else _kept_directory(self._keep_in)
+
+    async def _join(self, patience: float) -> Connection:
+        """Dial until the password is proven. Waits and tries again when the server is not there or busy.
+
+        ``patience``: for so many seconds. Raises: what the last attempt raised.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
         pause = limits.RETRY_SECONDS_MIN
@@ -212,13 +229,19 @@ class _Worker:
                     raise
             except (ConnectionFailed, ServerBusy) as error:
                 least = limits.BUSY_SECONDS if isinstance(error, ServerBusy) else 0.0
-                if loop.time() - started >= max(self._wait_seconds, least):
+                if loop.time() - started >= max(patience, least):
                     raise
                 if not told:
-                    self._tell(f"{error}; trying again {self._patience()}")
+                    how_long = "until it is there" if patience == float("inf") else f"for {patience:g} seconds"
+                    self._tell(f"{error}; trying again {how_long}")
                     told = True
             await asyncio.sleep(self._outside.spread(pause))
             pause = min(pause * 2, limits.RETRY_SECONDS_MAX)
 
-    def _patience(self) -> str:
-        return "until it is there" if self._forever else f"for {self._wait_seconds:g} seconds"
+
+@contextmanager
+def _kept_directory(path: str) -> Iterator[str]:
+    """The directory ``path``, made if it is not there, for one worker at a time: the one before may be just ending."""
+    make_directory(path)
+    with Lock.waiting_for(path):
+        yield path

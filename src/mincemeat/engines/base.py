@@ -34,7 +34,10 @@ class Engine(ABC):
         """Start what takes long to start, so that it does so while the caller prepares the job; ``close`` ends it."""
 
     def close(self) -> None:  # noqa: B027 - optional
-        """End what ``warm_up`` started and no run has used."""
+        """End what ``warm_up`` started and no run has used, and let go of a journal."""
+
+    def results_are_safe(self) -> None:  # noqa: B027 - optional
+        """The sink is committed: what was kept for somebody who has to go on with the job may go. Before ``close``."""
 
     @abstractmethod
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> tuple[RecordFailure, ...]:

@@ -7,6 +7,7 @@ the scheduler's inside.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 from mincemeat import limits
 from mincemeat.model import Job, MapReport, Snapshot
 from mincemeat.scheduler.policy import attempt_bytes, next_split_records
+from mincemeat.shuffle.store import telling_of_a_full_disk
 
 if TYPE_CHECKING:
+    from mincemeat.journal.history import SplitGroup
     from mincemeat.scheduler.state import Counts
     from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source, SplitInfo
@@ -72,7 +75,9 @@ class Ledger:
         self._clock = clock
         self._source = source
         self._cutter = SplitCutter(fixed_split)
+        # Of the splits that are not committed.
         self._split_bytes: dict[int, int] = {}
+        self._split_records: dict[int, int | None] = {}
         self._bytes_cut = 0
         self._started = clock()
         self._records = self._pairs = self._input_bytes = 0
@@ -87,16 +92,43 @@ class Ledger:
         while (info := self._source.next_split(records)) is not None:
             first = info.index if first is None else first
             count += 1
-            self._split_bytes[info.index] = info.bytes or 0
-            size += info.bytes or 0
+            size += self._cut(info)
             if not self._cutter.wants_another(count, size, info) or self._clock() >= deadline:
                 break
-        self._bytes_cut += size
         return None if first is None else range(first, first + count)
+
+    def group_of(self, splits: range) -> SplitGroup:
+        """What a journal should know of ``splits``, which were just cut together."""
+        from mincemeat.journal.history import SplitGroup
+
+        return SplitGroup(
+            splits.start,
+            tuple(self._split_records[index] for index in splits),
+            tuple(self._split_bytes[index] for index in splits),
+            tuple(map(self._source.fingerprint, splits)),
+        )
+
+    def cut_again(self, index: int, records: int | None) -> int | None:
+        """Cut split ``index`` as it was cut in an earlier life of the job; its fingerprint, None if it is not there."""
+        info = self._source.cut_again(records)
+        if info is None or info.index != index or info.records != records:
+            return None
+        self._cut(info)
+        return self._source.fingerprint(index)
+
+    def _cut(self, info: SplitInfo) -> int:
+        """Remember a split that was just cut; its size in bytes, as far as that is known."""
+        size = info.bytes or 0
+        self._split_bytes[info.index] = size
+        self._split_records[info.index] = info.records
+        self._bytes_cut += size
+        return size
 
     def map_done(self, splits: range, report: MapReport) -> None:
         """An attempt at ``splits`` was committed; what of them was committed before counts no more."""
         sizes = [size for index in splits if (size := self._split_bytes.pop(index, None)) is not None]
+        for index in splits:
+            self._split_records.pop(index, None)
         if len(sizes) < len(splits):
             return  # again, because the output was lost: all of them were counted then
         for index in splits:
@@ -134,23 +166,36 @@ class ResultDrain:
     ``stays_here``: slots of this machine write them, as in ``UserFunctions``.
     """
 
-    def __init__(self, sink: Sink, *, stays_here: bool = False) -> None:
+    def __init__(self, sink: Sink, *, stays_here: bool = False, keep: bool = False) -> None:
         self._sink = sink
+        self._keep = keep
         self._stays_here = stays_here
         self._ready: dict[int, str] = {}
         self._next = 0
 
     def add(self, index: int, path: str) -> None:
-        """Reduce task ``index`` is committed and its output lies at ``path`` (removed once it is in the sink)."""
+        """Reduce task ``index`` is committed and its output lies at ``path``.
+
+        It is removed once it is in the sink, unless it is kept for somebody who has to go on with the job.
+        """
         self._ready[index] = path
 
     def drain(self) -> None:
         while (path := self._ready.pop(self._next, None)) is not None:
             if self._sink.form:
-                self._sink.take_part(path)
+                self._sink.take_part(self._copy_of(path) if self._keep else path)
             else:
                 from mincemeat.attempt import iter_results
 
                 self._sink.write(iter_results(path, stays_here=self._stays_here))
-                os.unlink(path)
+                if not self._keep:
+                    os.unlink(path)
             self._next += 1
+
+    @staticmethod
+    def _copy_of(path: str) -> str:
+        """A copy of the part ``path`` that the sink may cut and move. A file system that can shares the bytes."""
+        copy = f"{path}.copy"
+        with telling_of_a_full_disk(copy, os.path.getsize(path)):
+            shutil.copyfile(path, copy)
+        return copy

@@ -6,6 +6,7 @@ others. Does not know: how the job is carried out (cluster_run.py), which is imp
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import string
@@ -20,6 +21,7 @@ from mincemeat.wire.handshake import normalise_password
 
 if TYPE_CHECKING:
     from mincemeat.engines.cluster_run import Attendance
+    from mincemeat.engines.resuming import Resumable
     from mincemeat.model import Job
     from mincemeat.set_aside import RecordFailure
     from mincemeat.sinks.base import Sink
@@ -36,6 +38,7 @@ class ClusterEngine(Engine):
         host: address to listen on, "" for all; port: 0 for a free one.
         workers: local workers to start beside, each with one slot.
         split: records per split of a dict-like datasource; default: adaptive.
+        journal: the file from which the job goes on if this process dies; workers that live dial again by themselves.
         on_listening: called in the calling thread with the port, once workers can join.
     """
 
@@ -49,6 +52,7 @@ class ClusterEngine(Engine):
         port: int = 0,
         workers: int = 0,
         split: int | None = None,
+        journal: str | os.PathLike[str] | None = None,
         on_listening: Callable[[int], None] | None = None,
     ) -> None:
         # Letters and digits only: it is pasted into shells. 95 bits.
@@ -60,7 +64,18 @@ class ClusterEngine(Engine):
         # Other machines are taken to be like this one: nothing is known of them when the job begins.
         self.local_slots = max(workers, available_cores())
         self._split = split
+        self._journal = journal
+        self._resumable: Resumable | None = None
         self._on_listening = on_listening
+
+    def close(self) -> None:
+        if self._resumable is not None:
+            self._resumable.close()
+            self._resumable = None
+
+    def results_are_safe(self) -> None:
+        if self._resumable is not None:
+            self._resumable.journal.remove()
 
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> tuple[RecordFailure, ...]:
         local = LocalWorkers()
@@ -69,11 +84,17 @@ class ClusterEngine(Engine):
             # Only now: asyncio, TLS and all that load while the workers boot.
             from mincemeat.engines.cluster_run import Attendance, carry_out
 
+            if self._journal is not None:
+                from mincemeat.engines.resuming import Resumable
+
+                self._resumable = Resumable.open(self._journal, job, source, self._split)
+
             def open_doors(port: int) -> Attendance:
                 """Let workers join, those that were started for it first, and say how others can."""
                 if self._on_listening is not None:
                     self._on_listening(port)
-                local.introduce(self._host or "127.0.0.1", port, self._secret)
+                keep_in = "" if self._resumable is None else os.path.join(self._resumable.journal.directory, "worker-")
+                local.introduce(self._host or "127.0.0.1", port, self._secret, keep_in)
                 if self._generated and not self._workers:
                     self._tell_how_to_join(port)
                     return Attendance(_tell, None, local)
@@ -88,6 +109,7 @@ class ClusterEngine(Engine):
                 host=self._host,
                 port=self._port,
                 split=self._split,
+                resumable=self._resumable,
                 open_doors=open_doors,
             )
         finally:

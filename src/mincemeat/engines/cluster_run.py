@@ -24,12 +24,13 @@ from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.engines.sampling import with_splitters_by_own_slot
 from mincemeat.errors import JobFailed, MincemeatError, UserCodeError
 from mincemeat.model import AttemptId, Job, MapReport
-from mincemeat.scheduler import events
 from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.set_aside import RecordFailure, SetAside
 
 if TYPE_CHECKING:
     from mincemeat.cluster.local import LocalWorkers
+    from mincemeat.engines.resuming import Resumable
+    from mincemeat.scheduler.events import JobRestored
     from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source
 
@@ -50,20 +51,33 @@ def carry_out(
     port: int,
     split: int | None,
     open_doors: Callable[[int], Attendance],
+    resumable: Resumable | None = None,
 ) -> tuple[RecordFailure, ...]:
     """Serve ``job`` on ``host``:``port`` to whoever knows ``secret``, until it is done. As ``Engine.run``.
 
-    ``open_doors`` is called in this thread with the port that workers can join on.
+    ``open_doors`` is called in this thread with the port that workers can join on. ``resumable``: its journal is kept,
+    and what that knows already is not done again.
     """
     with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
-        job = with_splitters_by_own_slot(job, source)
+        if resumable is None or resumable.is_new:
+            job = with_splitters_by_own_slot(job, source)
+            if resumable is not None:
+                resumable.begin(job)
+        else:
+            job = resumable.job
         code = usercode.pack(job.functions)
-        scratch = Path(cleanup.enter_context(ScratchDirectory()))
-        caller = _Caller(job, source, sink, split)
-        thread = _CoordinatorThread(Coordinator(job, code, secret, scratch, caller), host, port)
+        if resumable is None:
+            scratch = Path(cleanup.enter_context(ScratchDirectory()))
+        else:
+            scratch = resumable.results_directory()
+        caller = _Caller(job, source, sink, split, resumable=resumable)
+        journal = None if resumable is None else resumable.journal
+        coordinator = Coordinator(job, code, secret, scratch, caller, journal=journal)
+        thread = _CoordinatorThread(coordinator, host, port)
         cleanup.callback(thread.stop)
         sweep_soon()
         try:
+            thread.restored = caller.go_on()
             caller.until_done(thread.coordinator, observe, open_doors(thread.start()))
             return caller.failures()
         except UserCodeError as error:  # the datasource, which runs in this thread
@@ -110,6 +124,7 @@ class _CoordinatorThread:
     def __init__(self, coordinator: Coordinator, host: str, port: int) -> None:
         self.coordinator = coordinator
         self._host, self._port = host, port
+        self.restored: JobRestored | None = None
         self._thread: threading.Thread | None = None
         self._listening: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
 
@@ -137,7 +152,7 @@ class _CoordinatorThread:
             self.coordinator.crashed(error)
 
     async def _serve(self) -> None:
-        self._listening.put(await self.coordinator.start(self._host, self._port))
+        self._listening.put(await self.coordinator.start(self._host, self._port, self.restored))
         await self.coordinator.serve_until_stopped()
 
 
@@ -161,12 +176,14 @@ class _Caller:
         sink: Sink,
         split: int | None,
         *,
+        resumable: Resumable | None = None,
         requests: Requests | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._ledger = Ledger(job, source, split, clock=clock)
-        self._drain = ResultDrain(sink)
+        self._resumable = resumable
+        self._drain = ResultDrain(sink, keep=resumable is not None)
         self._set_aside = SetAside()
         self._requests: Requests = queue.SimpleQueue() if requests is None else requests
         self._clock = clock
@@ -204,6 +221,20 @@ class _Caller:
     def failures(self) -> tuple[RecordFailure, ...]:
         return self._set_aside.failures()
 
+    def go_on(self) -> JobRestored | None:
+        """What the scheduler should know of an earlier life of the job, if there was one.
+
+        Raises: InvalidJob if the datasource is not what it was; what it raises.
+        """
+        resumable = self._resumable
+        if resumable is None or resumable.is_new:
+            return None
+        resumable.cut_again(self._ledger)
+        for attempt, path in resumable.results:
+            self._drain.add(attempt.task.index, path)
+        resumable.tell_set_aside(self._set_aside)
+        return resumable.restored(resumable.map_commits())
+
     def until_done(self, coordinator: Coordinator, observe: Observer | None, attendance: Attendance) -> None:
         """Serve the coordinator until the job has ended. Raises what the job failed with."""
         self.begin(coordinator)
@@ -223,7 +254,9 @@ class _Caller:
             observe(self._ledger.snapshot(coordinator.counts()))
 
     def begin(self, coordinator: Coordinator) -> None:
-        self._pull(coordinator)  # an empty datasource needs no worker to be found empty
+        if self._resumable is None or self._resumable.is_new:
+            self._pull(coordinator)  # an empty datasource needs no worker to be found empty
+        self._drain.drain()
 
     def serve(self, coordinator: Coordinator, *, timeout: float) -> None:
         """See to one request. Raises: queue.Empty if there is none for so long, and what the user's objects raise."""
@@ -245,9 +278,10 @@ class _Caller:
     def _pull(self, coordinator: Coordinator) -> None:
         splits = self._ledger.pull(coordinator.counts().slots)
         if splits is None:
-            coordinator.post(coordinator.handle, events.InputExhausted())
+            coordinator.post(coordinator.input_exhausted)
         else:
-            coordinator.post(coordinator.splits_produced, splits, list(map(self._source.payload, splits)))
+            group = None if self._resumable is None else self._ledger.group_of(splits)
+            coordinator.post(coordinator.splits_produced, splits, list(map(self._source.payload, splits)), group)
 
     def _take_result(self, index: int, path: Path) -> None:
         self._drain.add(index, str(path))

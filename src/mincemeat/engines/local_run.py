@@ -22,6 +22,7 @@ from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.engines.sampling import with_splitters
 from mincemeat.errors import BlockCorrupt, UserCodeError
+from mincemeat.journal.history import MapCommit
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, Span
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
@@ -43,6 +44,7 @@ from mincemeat.slots import SlotProcess
 from mincemeat.sources.base import SplitUnreadable
 
 if TYPE_CHECKING:
+    from mincemeat.engines.resuming import Resumable
     from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source
 
@@ -61,8 +63,12 @@ def carry_out(
     slots: int,
     first: SlotProcess,
     split: int | None,
+    resumable: Resumable | None = None,
 ) -> tuple[RecordFailure, ...]:
-    """Carry out ``job`` on at most ``slots`` slots, of which ``first`` was started by the caller. As ``Engine.run``."""
+    """Carry out ``job`` on at most ``slots`` slots, of which ``first`` was started by the caller. As ``Engine.run``.
+
+    ``resumable``: its journal is kept, and what that knows already is not done again.
+    """
     with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
         scratch = cleanup.enter_context(ScratchDirectory())
         sweep_soon()
@@ -72,9 +78,14 @@ def carry_out(
             if slots > 1 and (source.input_bytes_total or 0) >= limits.MUCH_INPUT_BYTES:
                 processes.append(SlotProcess())
                 cleanup.callback(processes[0].kill)
-            job, first = with_splitters(job, source, first)
+            if resumable is None or resumable.is_new:
+                job, first = with_splitters(job, source, first)
+                if resumable is not None:
+                    resumable.begin(job)
+            else:
+                job = resumable.job
             cleanup.callback(first.kill)
-            run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots)
+            run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots, resumable)
             cleanup.callback(run.close)
             for process in (first, *processes):
                 run.add_slot(process)
@@ -111,21 +122,35 @@ class _Slot:
 class _LocalRun:
     """One job on local slots: turns messages of slots into events and instructions into messages."""
 
-    def __init__(self, job: Job, ledger: Ledger, source: Source, sink: Sink, scratch: str, slots: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        ledger: Ledger,
+        source: Source,
+        sink: Sink,
+        scratch: str,
+        slots: int,
+        resumable: Resumable | None = None,
+    ) -> None:
         self._job = job
         self._ledger = ledger
         self._source = source
         self._slots_max = slots
         self._scratch = scratch
-        self._store = JobStore(os.path.join(scratch, "blocks"))
+        self._resumable = resumable
+        self._journal = None if resumable is None else resumable.journal
+        self._store = JobStore(
+            os.path.join(scratch, "blocks") if self._journal is None else self._journal.room("blocks")
+        )
         self._machine = Machine(
             partitions=job.partitions,
             max_attempts=job.max_attempts,
             reduce_task_bytes=job.reduce_task_bytes,
             skips=job.skips,
             max_skipped=job.max_skipped,
+            life=0 if self._journal is None else self._journal.life,
         )
-        self._drain = ResultDrain(sink, stays_here=True)
+        self._drain = ResultDrain(sink, stays_here=True, keep=self._journal is not None)
         self._code: bytes | None = None
         self._slots: list[_Slot] = []
         self._waiting: deque[_Waiting] = deque()
@@ -136,9 +161,10 @@ class _LocalRun:
         self._events: deque[events.Event] = deque()
         self._finished = False
         self.set_aside = SetAside()
+        self._is_planned = resumable is not None and resumable.is_planned
 
     def until_done(self, observe: Observer | None) -> None:
-        self._handle(events.WorkerJoined(_WORKER, self._slots_max))
+        self._handle(events.WorkerJoined(_WORKER, self._slots_max, self._go_on()))
         observe_at = time.monotonic()
         while not self._finished:
             now = time.monotonic()
@@ -153,6 +179,21 @@ class _LocalRun:
         self._drain.drain()
         if observe is not None:
             observe(self._ledger.snapshot(self._machine.counts()))
+
+    def _go_on(self) -> tuple[AttemptId, ...]:
+        """Tell the machine how far an earlier life had come, if there was one; the map outputs that are there."""
+        resumable = self._resumable
+        if resumable is None or resumable.is_new:
+            return ()
+        resumable.cut_again(self._ledger)
+        there = [commit for commit in resumable.map_commits() if self._store.is_whole(commit.attempt)]
+        reduced = [attempt for attempt, _ in resumable.results]
+        self._store.keep_only([*(commit.attempt for commit in there), *reduced])
+        self._handle(resumable.restored(there))
+        for attempt, path in resumable.results:
+            self._drain.add(attempt.task.index, path)
+        resumable.tell_set_aside(self.set_aside)
+        return tuple(commit.attempt for commit in there)
 
     def close(self) -> None:
         """End every slot, whatever it is doing."""
@@ -177,6 +218,7 @@ class _LocalRun:
         match instruction:
             case instructions.ProduceSplit():
                 splits = self._ledger.pull(self._slots_max)
+                self._note_splits(splits)
                 self._handle(
                     events.InputExhausted() if splits is None else events.SplitsProduced(splits.start, len(splits))
                 )
@@ -198,6 +240,28 @@ class _LocalRun:
                 self._finished = True
             case _:  # exclusion and expiry do not happen to the only worker
                 pass
+
+    # -- the journal -------------------------------------------------------------------------------------
+
+    def _note_splits(self, splits: range | None) -> None:
+        if self._journal is not None and splits is not None:
+            self._journal.splits_cut(self._ledger.group_of(splits))
+        elif self._journal is not None:
+            self._journal.input_exhausted(self._machine.counts().map_total)
+
+    def _note_commit(self, attempt: AttemptId, report: MapReport | None, skipped: int = 0, set_aside: str = "") -> None:
+        """An attempt's output is whole: from here on nobody has to make it again, not even after a power cut."""
+        journal = self._journal
+        if journal is None:
+            return
+        if report is not None:
+            journal.map_committed(MapCommit(attempt, len(self._machine.splits_of(attempt)), _WORKER, report))
+        else:
+            if not self._is_planned:
+                journal.planned(self._machine.plan)
+                self._is_planned = True
+            journal.reduce_committed(attempt, self._store.path(attempt), skipped, set_aside)
+        journal.sync()
 
     # -- slots -------------------------------------------------------------------------------------------
 
@@ -403,10 +467,12 @@ class _LocalRun:
                 self._store.drop(attempt)
                 return events.AttemptLost(_WORKER, attempt, damage)
             self.set_aside.committed(attempt, report["set_aside"])
+            self._note_commit(attempt, None, skipped, report["set_aside"])
             self._drain.add(attempt.task.index, self._store.path(attempt))
             return events.AttemptDone(_WORKER, attempt, (), skipped, first)
         done = MapReport(**{**report, "partition_bytes": tuple(report["partition_bytes"])})
         self.set_aside.committed(attempt, done.set_aside)
+        self._note_commit(attempt, done)
         self._ledger.map_done(self._machine.splits_of(attempt), done)
         return events.AttemptDone(_WORKER, attempt, done.partition_bytes, skipped, first)
 

@@ -14,6 +14,7 @@ from mincemeat.model import Job
 from mincemeat.slots import SlotProcess
 
 if TYPE_CHECKING:
+    from mincemeat.engines.resuming import Resumable
     from mincemeat.set_aside import RecordFailure
     from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source
@@ -33,11 +34,20 @@ class ProcessesEngine(Engine):
     Args:
         workers: slots, at least 1; default: the cores this process may use.
         split: records per split of a dict-like datasource; default: adaptive.
+        journal: the file from which the job goes on if this process dies; map outputs lie beside it then.
     """
 
     name = "processes"
 
-    def __init__(self, workers: int | None = None, split: int | None = None) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        split: int | None = None,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._journal = journal
+        self._resumable: Resumable | None = None
         self._workers = self.local_slots = workers if workers is not None else available_cores()
         self._split = split
         self._first: SlotProcess | None = None
@@ -46,17 +56,40 @@ class ProcessesEngine(Engine):
         if self._first is None:
             self._first = SlotProcess()
 
-    def close(self) -> None:
+    def _end_first(self) -> None:
         if self._first is not None:
             self._first.kill()
             self._first = None
+
+    def close(self) -> None:
+        self._end_first()
+        if self._resumable is not None:
+            self._resumable.close()
+            self._resumable = None
+
+    def results_are_safe(self) -> None:
+        if self._resumable is not None:
+            self._resumable.journal.remove()
 
     def run(self, job: Job, source: Source, sink: Sink, observe: Observer | None = None) -> tuple[RecordFailure, ...]:
         self.warm_up()
         try:
             from mincemeat.engines.local_run import carry_out
 
+            if self._journal is not None:
+                from mincemeat.engines.resuming import Resumable
+
+                self._resumable = Resumable.open(self._journal, job, source, self._split)
             assert self._first is not None
-            return carry_out(job, source, sink, observe, slots=self._workers, first=self._first, split=self._split)
+            return carry_out(
+                job,
+                source,
+                sink,
+                observe,
+                slots=self._workers,
+                first=self._first,
+                split=self._split,
+                resumable=self._resumable,
+            )
         finally:
-            self.close()
+            self._end_first()

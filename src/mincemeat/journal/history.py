@@ -60,19 +60,33 @@ class MapCommit(NamedTuple):
             "worker": self.worker,
             "report": [report.records, report.pairs, report.seconds, report.spills],
             "bytes": report.partition_bytes,
+            "skipped": report.skipped,
+            "aside": report.set_aside,
         }
 
 
 class ReduceCommit(NamedTuple):
-    """The results of ``attempt`` are the file called ``file``, of ``size`` bytes with this CRC-32."""
+    """The results of ``attempt`` are the file called ``file``, of ``size`` bytes with this CRC-32.
+
+    ``skipped`` and ``set_aside`` as in ``MapReport``.
+    """
 
     attempt: AttemptId
     file: str
     size: int
     checksum: int
+    skipped: int = 0
+    set_aside: str = ""
 
     def to_record(self) -> Record:
-        return {"reduce": str(self.attempt), "file": self.file, "size": self.size, "crc": self.checksum}
+        return {
+            "reduce": str(self.attempt),
+            "file": self.file,
+            "size": self.size,
+            "crc": self.checksum,
+            "skipped": self.skipped,
+            "aside": self.set_aside,
+        }
 
 
 class HistoryImpossible(MincemeatError):
@@ -148,7 +162,8 @@ class History:
     def _add_map(self, record: Record) -> None:
         attempt = _attempt(record["map"], Phase.MAP)
         records, pairs, seconds, spills = record["report"]
-        report = MapReport(records, pairs, seconds, spills, partition_bytes=tuple(record["bytes"]))
+        sizes = tuple(record["bytes"])
+        report = MapReport(records, pairs, seconds, spills, sizes, record["skipped"], record["aside"])
         commit = MapCommit(attempt, record["splits"], record["worker"], report)
         first = attempt.task.index
         if commit.splits < 1 or first + commit.splits > self.splits:
@@ -163,7 +178,9 @@ class History:
     def _add_reduce(self, record: Record) -> None:
         attempt = _attempt(record["reduce"], Phase.REDUCE)
         self.plan[attempt.task.index]  # raises for one that is not planned
-        commit = ReduceCommit(attempt, record["file"], record["size"], record["crc"])
+        commit = ReduceCommit(
+            attempt, record["file"], record["size"], record["crc"], record["skipped"], record["aside"]
+        )
         self._reduces.setdefault(attempt.task.index, []).append(commit)
 
     def _add_void(self, record: Record) -> None:

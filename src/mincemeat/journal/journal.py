@@ -4,7 +4,7 @@ Decides: whether a journal that is there belongs to the job at hand, in one sent
 and when all of it goes. Does not know: tasks, workers, engines.
 
     PATH          the log (log.py, history.py), locked while a coordinator lives
-    PATH.files/   results of reduce attempts; map outputs of workers and slots on this machine
+    PATH.files/   results/: of reduce attempts; blocks/, worker-0/, ...: what slots and workers on this machine made
 
 Both are removed when the results are in the user's hands. Until then they stay, whatever became of the coordinator.
 """
@@ -17,7 +17,6 @@ import os
 import pickle
 import shutil
 import sys
-from collections.abc import Iterable
 from typing import Any, Final
 from zlib import crc32
 
@@ -27,7 +26,7 @@ from mincemeat.journal.history import History, HistoryImpossible, MapCommit, Red
 from mincemeat.journal.log import Contents, DiskFile, Log, LogDamaged, LogFile, Record, read_log
 from mincemeat.locks import Lock
 from mincemeat.model import AttemptId
-from mincemeat.shuffle.store import DISK_FULL
+from mincemeat.shuffle.store import DISK_FULL, make_directory
 
 FORMAT: Final = 1
 _FILES: Final = ".files"
@@ -52,6 +51,8 @@ class Journal:
         self._lock = lock
         self._contents = contents
         self._log = Log(file, contents.size)
+        # Whether there is something to go on with when this is closed.
+        self.is_kept = history is not None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], identity: dict[str, str]) -> Journal:
@@ -97,6 +98,7 @@ class Journal:
         }
         self._append(head)
         self.sync()
+        self.is_kept = True
 
     def go_on(self) -> None:
         """Begin another life with the job that ``history`` tells of."""
@@ -139,12 +141,13 @@ class Journal:
     def planned(self, plan: list[range]) -> None:
         self._append(plan_record(plan))
 
-    def reduce_committed(self, attempt: AttemptId, path: str) -> None:
+    def reduce_committed(self, attempt: AttemptId, path: str, skipped: int = 0, set_aside: str = "") -> None:
         """The results of ``attempt`` are the file ``path``, in the journal's directory; theirs from the next ``sync``.
 
         Cost: reads the file once.
         """
-        commit = ReduceCommit(attempt, os.path.basename(path), os.path.getsize(path), _checksum(path))
+        name = os.path.relpath(path, self.directory).replace(os.sep, "/")
+        commit = ReduceCommit(attempt, name, os.path.getsize(path), _checksum(path), skipped, set_aside)
         self._append(commit.to_record())
 
     def void(self, attempt: AttemptId) -> None:
@@ -166,8 +169,8 @@ class Journal:
             raise self._told(error) from error
 
     def result_path(self, commit: ReduceCommit) -> str | None:
-        """Where the results of ``commit`` are; None, said once, if they are not as they were written."""
-        path = os.path.join(self.directory, os.path.basename(commit.file))
+        """Where the results of ``commit`` are; None if they are not as they were written. Cost: reads the file."""
+        path = os.path.join(self.directory, commit.file)
         try:
             if os.path.getsize(path) == commit.size and _checksum(path) == commit.checksum:
                 return path
@@ -175,21 +178,22 @@ class Journal:
             pass
         return None
 
-    def keep_only(self, paths: Iterable[str]) -> None:
-        """Remove files in the directory that an earlier life left behind, but for ``paths``. Directories stay."""
-        kept = {os.path.basename(path) for path in paths}
-        with contextlib.suppress(FileNotFoundError):
-            for entry in os.scandir(self.directory):
-                if entry.is_file(follow_symlinks=False) and entry.name not in kept:
-                    os.unlink(entry.path)
+    def room(self, name: str) -> str:
+        """A directory for what is to outlive this process, made if it is not there: ``results``, ``blocks``, ..."""
+        path = os.path.join(self.directory, name)
+        make_directory(path)
+        return path
 
     # -- the end -----------------------------------------------------------------------------------------
 
     def remove(self) -> None:
         """The results are where the user wants them: nobody needs to go on."""
-        # The log first: without it nothing says what the files are worth.
+        # The log first: without it nothing says what the files are worth. Windows unlinks nothing that is open.
+        if sys.platform == "win32":
+            self._log.close()
         with contextlib.suppress(OSError):
             os.unlink(self.path)
+        self.is_kept = False
         self.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -135,6 +135,11 @@ class Machine:
         return self.ledger.job is JobState.DONE or self.ledger.job is JobState.FAILED
 
     @property
+    def plan(self) -> list[range]:
+        """Which partitions each reduce task has; empty until the reduce phase is planned."""
+        return self.ledger.plan
+
+    @property
     def generation(self) -> int:
         """How often map outputs have been lost. While it stays the same, no committed map output changes its place."""
         return self.ledger.generation

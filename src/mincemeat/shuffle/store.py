@@ -16,10 +16,10 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from mincemeat.errors import ProtocolError, SpillSpaceExhausted
+from mincemeat.errors import BlockCorrupt, ProtocolError, SpillSpaceExhausted
 from mincemeat.model import AttemptId, Span
 from mincemeat.shuffle.block import BlockWriter, read_index
 
@@ -120,6 +120,14 @@ class JobStore:
                 spans.append(Span(path, entry.offset, entry.length))
         return spans
 
+    def is_whole(self, attempt: AttemptId) -> bool:
+        """Whether the attempt's committed file is there and has its footer, which is written last."""
+        try:
+            read_index(self.path(attempt))
+        except (OSError, BlockCorrupt):
+            return False
+        return True
+
     def size(self, attempt: AttemptId) -> int:
         """Bytes of the attempt's committed file. Raises: OSError if it is not there."""
         return os.path.getsize(self.path(attempt))
@@ -130,6 +138,28 @@ class JobStore:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         RegroupFiles(self._regroup_path(attempt)).clear()
+
+    def outputs(self) -> list[AttemptId]:
+        """Every attempt whose committed file is there."""
+        try:
+            names = sorted(os.listdir(self.directory))
+        except FileNotFoundError:
+            return []
+        committed = (_attempt_of(name) for name in names if name.endswith(_COMMITTED))
+        return [attempt for attempt in committed if attempt is not None]
+
+    def keep_only(self, attempts: Collection[AttemptId]) -> None:
+        """Remove all attempt files but the committed ones of ``attempts``: what a killed process left behind."""
+        kept = {os.path.basename(self.path(attempt)) for attempt in attempts}
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.directory):
+                attempt = _attempt_of(name)
+                if name in kept or attempt is None:
+                    continue
+                if name.endswith(_REGROUP):
+                    RegroupFiles(self._regroup_path(attempt)).clear()
+                else:
+                    os.unlink(os.path.join(self.directory, name))
 
     def clear(self) -> None:
         """Remove all attempt files, and the directory if nothing else is in it. Files of other names stay."""

@@ -26,7 +26,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Hello(Message):
-    """First message of a worker. `data_port` is 0 for one that serves no blocks; the fingerprint is hexadecimal."""
+    """First message of a worker. `data_port` is 0 for one that serves no blocks; the fingerprint is hexadecimal.
+
+    `held` is how many map outputs of the job `held_job` it has from an earlier connection; if it has any, as many names
+    follow in `Holding`.
+    """
 
     python: str
     version: str
@@ -38,6 +42,15 @@ class Hello(Message):
     data_port: int
     data_fingerprint: str
     incarnation: str
+    held_job: str
+    held: int
+
+
+@dataclass(frozen=True)
+class Holding(Message):
+    """Some of the map outputs that `Hello` announced, at least one."""
+
+    attempts: list[str]
 
 
 @dataclass(frozen=True)
@@ -153,6 +166,7 @@ class JobStart(Message):
     """A job begins. The body is its code if that is inline; else the worker gets it.
 
     `skips`: careful attempts set aside records that fail, up to `max_skipped` (-1: any number).
+    `keep_seconds`: a worker that loses the coordinator keeps its outputs and dials again for so long.
     """
 
     carries_body = True
@@ -161,6 +175,7 @@ class JobStart(Message):
     partitions: int
     memory_bytes: int
     task_timeout_seconds: float | None
+    keep_seconds: float
     code_bytes: int
     skips: bool = False
     max_skipped: int = -1
@@ -307,6 +322,7 @@ KINDS: dict[int, type[Message]] = {
     5: AttemptFailed,
     6: BlocksUnreachable,
     7: Leaving,
+    8: Holding,
     9: Draining,
     32: Welcome,
     33: Refused,

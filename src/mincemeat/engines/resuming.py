@@ -1,0 +1,163 @@
+"""How an engine begins a job that has a journal, or goes on with one.
+
+Decides: what of a journal is told to the scheduler, and that the datasource must still be what it was. Does not know:
+how a job is carried out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mincemeat.errors import InvalidJob
+from mincemeat.journal.identity import describe_job
+from mincemeat.journal.journal import Journal
+from mincemeat.scheduler.events import JobRestored, RestoredOutput
+
+if TYPE_CHECKING:
+    from mincemeat.engines.bookkeeping import Ledger
+    from mincemeat.journal.history import MapCommit, ReduceCommit
+    from mincemeat.model import AttemptId, Job
+    from mincemeat.set_aside import SetAside
+    from mincemeat.sources.base import Source
+
+log = logging.getLogger("mincemeat")
+
+
+class Resumable:
+    """One job with its journal. Use: ``open``, then ``begin`` if it ``is_new``, else ``ledger.cut_again`` and so on.
+
+    ``results``: the reduce attempts that are done, and where their results are.
+    """
+
+    def __init__(self, job: Job, journal: Journal, identity: dict[str, str]) -> None:
+        self.journal = journal
+        self._identity = identity
+        self.is_new = journal.history is None
+        self.results: list[tuple[AttemptId, str]] = []
+        self._reduces: list[ReduceCommit] = []
+        if journal.history is not None:
+            # What the user's own classes are must be known before keys of theirs are read; they are, in this process.
+            functions = job.functions._replace(splitters=journal.splitters)
+            job = job._replace(job_id=journal.job_id, functions=functions)
+            journal.go_on()
+            self._take_results()
+            self._tell()
+        self.job = job
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], job: Job, source: Source, split: int | None) -> Resumable:
+        """Open the journal at ``path`` for ``job``. Raises: InvalidJob."""
+        if not source.can_be_cut_again:
+            raise InvalidJob(
+                "the input comes through a pipe, and a job that goes on could not read it again: put it into a file, "
+                "or leave out the journal"
+            )
+        identity = describe_job(job, source, split)
+        return cls(job, Journal.open(path, identity), identity)
+
+    def close(self) -> None:
+        """Let go of the journal, and say what it is good for if it stays."""
+        if self.journal.is_kept:
+            log.warning(
+                "the journal %s keeps what was done so far: start the same job again to go on", self.journal.path
+            )
+        self.journal.close()
+
+    def begin(self, job: Job) -> None:
+        """Write down that ``job``, which has its splitters now, has begun."""
+        self.journal.begin(job.job_id, self._identity, job.functions.splitters)
+        self.job = job
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the journal has the plan of the reduce phase."""
+        return self.journal.history is not None and bool(self.journal.history.plan)
+
+    def cut_again(self, ledger: Ledger) -> None:
+        """Have the source cut what it cut before. Raises: InvalidJob if it has other records now; what it raises."""
+        history = self.journal.history
+        for group in () if history is None else history.groups:
+            for index, expected in zip(group.splits, group.fingerprints, strict=True):
+                if ledger.cut_again(index, group.records[index - group.first]) != expected:
+                    raise InvalidJob(
+                        f"the journal {self.journal.path} does not fit the input: since it was begun, what was split "
+                        f"{index} has changed. To begin anew, remove the journal and {self.journal.directory}"
+                    )
+        for commit in self.map_commits():
+            first = commit.attempt.task.index
+            ledger.map_done(range(first, first + commit.splits), commit.report)
+
+    def results_directory(self) -> Path:
+        """Where results come in. What an earlier life had not committed of them is removed."""
+        directory = Path(self.journal.room("results"))
+        kept = {path for _, path in self.results}
+        for path in directory.iterdir():
+            if str(path) not in kept:
+                path.unlink()
+        return directory
+
+    def map_commits(self) -> list[MapCommit]:
+        history = self.journal.history
+        return [] if history is None else list(history.map_commits())
+
+    def tell_set_aside(self, set_aside: SetAside) -> None:
+        """What committed attempts set aside stays aside."""
+        for commit in self.map_commits():
+            set_aside.committed(commit.attempt, commit.report.set_aside, commit.worker)
+        for reduce in self._reduces:
+            set_aside.committed(reduce.attempt, reduce.set_aside)
+
+    def restored(self, outputs: list[MapCommit]) -> JobRestored:
+        """What the scheduler should know, ``outputs`` being those that are still to be had somewhere."""
+        history = self.journal.history
+        assert history is not None
+        return JobRestored(
+            groups=tuple(len(group.splits) for group in history.groups),
+            is_input_exhausted=history.is_input_exhausted,
+            outputs=tuple(
+                RestoredOutput(
+                    commit.attempt, commit.splits, f"{commit.worker} (before)", commit.report.partition_bytes
+                )
+                for commit in outputs
+            ),
+            plan=tuple(history.plan),
+            reduced=tuple(attempt for attempt, _ in self.results),
+            skipped=(
+                *((commit.attempt, commit.report.skipped) for commit in outputs if commit.report.skipped),
+                *((commit.attempt, commit.skipped) for commit in self._reduces if commit.skipped),
+            ),
+        )
+
+    def _take_results(self) -> None:
+        history = self.journal.history
+        assert history is not None
+        for commit in history.reduce_commits():
+            path = self.journal.result_path(commit)
+            if path is None:
+                log.warning("the results of %s are not as they were written, and are made again", commit.attempt)
+                continue
+            self.results.append((commit.attempt, path))
+            self._reduces.append(commit)
+
+    def _tell(self) -> None:
+        history = self.journal.history
+        assert history is not None
+        if self.journal.torn_bytes:
+            log.warning(
+                "the journal %s ends in the middle of a record: its last %d bytes are dropped, and the job goes on "
+                "from what is before them",
+                self.journal.path,
+                self.journal.torn_bytes,
+            )
+        maps = sum(commit.splits for commit in history.map_commits())
+        log.warning(
+            "going on with the job of the journal %s: %d of %d map tasks%s and %d reduce tasks are done",
+            self.journal.path,
+            maps,
+            history.splits,
+            "" if history.is_input_exhausted else " known so far",
+            len(self.results),
+        )

@@ -1,0 +1,228 @@
+"""A journal belongs to one job; what is not that job's is refused in one sentence, and left as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mincemeat import limits
+from mincemeat.errors import InvalidJob
+from mincemeat.journal import Journal, MapCommit, SplitGroup
+from mincemeat.journal.log import Log, LogFile
+from mincemeat.model import AttemptId, MapReport
+
+IDENTITY = {"mapfn": "1", "reducefn": "2"}
+REPORT = MapReport(5, 10, 0.5, 0, (1, 2))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "job.journal"
+
+
+def begun(path: Path, splits: int = 3) -> Journal:
+    journal = Journal.open(path, IDENTITY)
+    journal.begin("job-1", IDENTITY, ())
+    journal.splits_cut(SplitGroup(0, (5,) * splits, (None,) * splits, (0,) * splits))
+    for index in range(splits):
+        journal.map_committed(MapCommit(AttemptId.parse(f"m-{index:05d}.0"), 1, "A", REPORT))
+        journal.sync()
+    return journal
+
+
+def refused(path: Path, identity: dict[str, str] = IDENTITY) -> str:
+    """The one sentence or two that opening the journal is refused with; the file is untouched."""
+    before = path.read_bytes()
+    with pytest.raises(InvalidJob) as caught:
+        Journal.open(path, identity)
+    assert path.read_bytes() == before
+    return str(caught.value)
+
+
+def test_a_new_journal_has_no_history(path: Path) -> None:
+    journal = Journal.open(path, IDENTITY)
+    assert journal.history is None
+    assert journal.life == 0
+    journal.close()
+
+
+def test_the_next_coordinator_reads_what_the_last_one_wrote(path: Path) -> None:
+    begun(path).close()
+    journal = Journal.open(path, IDENTITY)
+    assert journal.history is not None
+    assert journal.job_id == "job-1"
+    assert journal.life == 1
+    assert [str(commit.attempt) for commit in journal.history.map_commits()] == ["m-00000.0", "m-00001.0", "m-00002.0"]
+    journal.go_on()
+    journal.close()
+    assert Journal.open(path, IDENTITY).life == 2
+
+
+def test_splitters_come_back_as_they_were(path: Path) -> None:
+    journal = Journal.open(path, IDENTITY)
+    journal.begin("job-1", IDENTITY, (("a", 1), ("b", 2.5)))
+    journal.close()
+    assert Journal.open(path, IDENTITY).splitters == (("a", 1), ("b", 2.5))
+
+
+def test_it_is_for_its_owner_alone(path: Path) -> None:
+    begun(path).close()
+    assert path.stat().st_mode & 0o077 == 0
+    assert os.stat(f"{path}.files").st_mode & 0o077 == 0
+
+
+def test_nothing_is_left_when_the_results_are_safe(path: Path) -> None:
+    journal = begun(path)
+    Path(journal.room("results"), "r-00000.0.result").write_bytes(b"results")
+    journal.remove()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_one_that_is_in_use_is_refused(path: Path) -> None:
+    journal = begun(path)
+    assert "is in use" in refused(path)
+    journal.close()
+    Journal.open(path, IDENTITY).close()
+
+
+def test_one_of_another_job_is_refused_by_what_differs(path: Path) -> None:
+    begun(path).close()
+    said = refused(path, {**IDENTITY, "reducefn": "3"})
+    assert "is of another job: reducefn is not what it was" in said
+    assert f"To begin anew, remove {path} and {path}.files" in said
+
+
+@pytest.mark.parametrize(
+    ("field", "version", "said"), [("mincemeat", "9.9", "mincemeat 9.9"), ("python", "2.7", "Python 2.7")]
+)
+def test_one_of_another_version_is_refused(path: Path, field: str, version: str, said: str) -> None:
+    begun(path).close()
+    rewrite_head(path, {field: version})
+    sentence = refused(path)
+    assert "was written by mincemeat" in sentence
+    assert said in sentence
+    assert limits.VERSION in sentence
+
+
+def test_one_of_another_format_is_refused(path: Path) -> None:
+    begun(path).close()
+    rewrite_head(path, {"journal": 2, "mincemeat": "9.9"})
+    assert "Finish its job with that version" in refused(path)
+
+
+def test_one_that_is_damaged_inside_is_refused_with_the_place(path: Path) -> None:
+    begun(path).close()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    said = refused(path)
+    assert "is damaged: record " in said
+    assert " at byte " in said
+    assert "Nobody can go on with it" in said
+
+
+def test_one_with_records_that_cannot_be_is_damaged(path: Path) -> None:
+    journal = begun(path)
+    journal.input_exhausted(7)
+    journal.sync()
+    journal.close()
+    assert "is damaged: a record cannot be meant" in refused(path)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60])
+def test_one_that_is_torn_at_its_tail_is_used_up_to_there(path: Path, cut: int) -> None:
+    begun(path).close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    journal = Journal.open(path, IDENTITY)
+    assert journal.torn_bytes > 0
+    assert journal.history is not None
+    assert len(list(journal.history.map_commits())) == 2
+    journal.go_on()
+    journal.map_committed(MapCommit(AttemptId.parse("m-00002.10000"), 1, "B", REPORT))
+    journal.sync()
+    journal.close()
+    again = Journal.open(path, IDENTITY)
+    assert again.torn_bytes == 0
+    assert again.history is not None
+    assert [str(commit.attempt) for commit in again.history.map_commits()][-1] == "m-00002.10000"
+
+
+@pytest.mark.parametrize("size", range(0, 200, 9))
+def test_one_whose_first_record_was_never_finished_begins_anew(path: Path, size: int) -> None:
+    journal = Journal.open(path, IDENTITY)
+    journal.begin("job-1", IDENTITY, ())
+    journal.close()
+    path.write_bytes(path.read_bytes()[:-1][:size])
+    if 0 < size < 25:  # not enough of it to know that it is ours
+        assert "no journal of mincemeat's" in refused(path)
+        return
+    assert Journal.open(path, IDENTITY).history is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"name,age\nada,36\n", b"\x89PNG\r\n\x1a\n", b"x" * 100, b"SQLite format 3\0" + bytes(100)]
+)
+def test_a_file_of_the_users_is_not_taken_for_a_journal(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert "is no journal of mincemeat's, and is left as it is" in refused(path)
+
+
+def test_a_log_of_something_else_is_not_taken_for_a_journal(path: Path) -> None:
+    with_records(path, [{"something": "else"}])
+    assert "is no journal of mincemeat's" in refused(path)
+
+
+def test_a_place_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidJob, match="cannot be written: No such file or directory"):
+        Journal.open(tmp_path / "nowhere" / "job.journal", IDENTITY)
+    with pytest.raises(InvalidJob, match="cannot be written: Is a directory"):
+        Journal.open(tmp_path, IDENTITY)
+
+
+def test_results_count_only_as_they_were_written(path: Path) -> None:
+    journal = begun(path)
+    journal.planned([range(64)])
+    results = Path(journal.room("results"), "r-00000.0.result")
+    results.write_bytes(b"results")
+    journal.reduce_committed(AttemptId.parse("r-00000.0"), str(results))
+    journal.sync()
+    journal.close()
+    journal = Journal.open(path, IDENTITY)
+    assert journal.history is not None
+    [commit] = journal.history.reduce_commits()
+    assert journal.result_path(commit) == str(results)
+    for damaged in (b"result", b"resulTs"):
+        results.write_bytes(damaged)
+        assert journal.result_path(commit) is None
+    results.unlink()
+    assert journal.result_path(commit) is None
+
+
+def with_records(path: Path, records: list[dict[str, object]]) -> None:
+    class Appending:
+        def lines(self) -> Iterator[bytes]:
+            yield from ()
+
+        def append(self, data: bytes) -> None:
+            with path.open("ab") as file:
+                file.write(data)
+
+        def sync(self) -> None: ...
+        def truncate(self, size: int) -> None: ...
+        def close(self) -> None: ...
+
+    file: LogFile = Appending()
+    log = Log(file, 0)
+    for record in records:
+        log.append(record)
+
+
+def rewrite_head(path: Path, changes: dict[str, object]) -> None:
+    head = json.loads(path.read_bytes().splitlines()[0].split(b" ", 2)[2])
+    path.unlink()
+    with_records(path, [{**head, **changes}])

@@ -1,0 +1,255 @@
+"""kill -9 the process that holds a job, at any moment; the same script goes on, and nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from mincemeat.journal import History, MapCommit
+from mincemeat.journal.log import read_log
+from tests.kit.clusters import LOOPBACK
+from tests.kit.gates import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.slow
+
+# Every call of a function is written to a file, so that what was done twice is seen.
+SCRIPT = """
+import os, sys, time
+import mincemeat
+
+def note(word):
+    handle = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, f"{word}\\n".encode())
+    os.close(handle)
+
+def mapfn(key, value):
+    note(f"map {key}")
+    time.sleep(0.02)
+    for word in value.split():
+        yield word, f"{key:01000d}"  # so much that there are several reduce tasks
+
+def reducefn(key, values):
+    note(f"reduce {key}")
+    time.sleep(0.04)
+    return len(values)
+
+if __name__ == "__main__":
+    data = {number: f"word{number % 23} text{number % 7}" for number in range(120)}
+    options = eval(os.environ["OPTIONS"])
+    results = mincemeat.run(data, mapfn, reducefn, split=4, partitions=32, memory="1MiB", progress=False, **options)
+    print(sorted(results.items()))
+"""
+ORACLE = sorted(Counter(word for n in range(120) for word in (f"word{n % 23}", f"text{n % 7}")).items())
+
+
+class Scene:
+    """The script, started any number of times."""
+
+    def __init__(self, directory: Path, cleanup: ExitStack, options: dict[str, object]) -> None:
+        self.directory = directory
+        self.journal = directory / "job.journal"
+        self.notes = directory / "notes"
+        self._cleanup = cleanup
+        self._script = directory / "script.py"
+        self._script.write_text(SCRIPT)
+        self._environment = {
+            **os.environ,
+            "NOTES": str(self.notes),
+            "OPTIONS": repr({**options, "journal": str(self.journal)}),
+            "TMPDIR": str(directory),
+        }
+
+    def start(self) -> subprocess.Popen[str]:
+        return self._run([sys.executable, str(self._script)])
+
+    def start_worker(self, port: int) -> subprocess.Popen[str]:
+        words = ["-m", "mincemeat", "-p", "changeme", "-P", str(port), "-n", "1", LOOPBACK]
+        return self._run([sys.executable, *words])
+
+    def _run(self, words: list[str]) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            words, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._cleanup.callback(_end, process)
+        return process
+
+    def history(self) -> History | None:
+        """What the journal says now; None while it says nothing."""
+        if not self.journal.exists():
+            return None
+        with self.journal.open("rb") as file:
+            return History.of(read_log(file).records)
+
+    def wait_until(self, holds: Callable[[History], bool], process: subprocess.Popen[str]) -> None:
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while (history := self.history()) is None or not holds(history):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < give_up_at, history
+            time.sleep(0.005)
+
+    def noted(self, function: str, keys: set[str]) -> Counter[str]:
+        """How often ``function`` was called for each of ``keys``."""
+        lines = self.notes.read_text().splitlines() if self.notes.exists() else []
+        calls = Counter(line.split()[1] for line in lines if line.startswith(f"{function} "))
+        return Counter({key: calls[key] for key in keys})
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def maps(count: int) -> Callable[[History], bool]:
+    """So many of the 30 map tasks are committed."""
+    return lambda history: sum(commit.splits for commit in history.map_commits()) >= count
+
+
+def reduces(count: int) -> Callable[[History], bool]:
+    return lambda history: len(history.reduce_commits()) >= count
+
+
+MOMENTS = {
+    "as soon as it has begun": maps(0),
+    "in the map phase": maps(9),
+    "late in the map phase": maps(22),
+    "in the reduce phase": reduces(1),
+}
+
+
+def records_of(commits: Iterator[MapCommit]) -> set[str]:
+    """Keys of the records (four a split) that are in committed outputs."""
+    return {
+        str(record)
+        for commit in commits
+        for record in range(4 * commit.attempt.task.index, 4 * (commit.attempt.task.index + commit.splits))
+    }
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_processes_go_on_after_kill_9(tmp_path: Path, cleanup: ExitStack, moment: str) -> None:
+    scene = Scene(tmp_path, cleanup, {"workers": 2})
+    first = scene.start()
+    scene.wait_until(MOMENTS[moment], first)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    history = scene.history()
+    assert history is not None
+    before = scene.noted("map", records_of(history.map_commits()))
+    second = scene.start()
+    output, errors = second.communicate(timeout=PATIENCE_SECONDS)
+    assert output.strip() == str(ORACLE), errors
+    assert "going on with the job of the journal" in errors
+    assert scene.noted("map", set(before)) == before
+    assert not scene.journal.exists()
+    assert not Path(f"{scene.journal}.files").exists()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_workers_come_back_by_themselves_after_kill_9_of_the_server(
+    tmp_path: Path, cleanup: ExitStack, moment: str
+) -> None:
+    port = free_port()
+    scene = Scene(
+        tmp_path,
+        cleanup,
+        {"engine": "cluster", "password": "changeme", "port": port, "host": LOOPBACK},
+    )
+    workers = [scene.start_worker(port) for _ in range(2)]
+    first = scene.start()
+    scene.wait_until(MOMENTS[moment], first)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    history = scene.history()
+    assert history is not None
+    before = scene.noted("map", records_of(history.map_commits()))
+    second = scene.start()
+    output, errors = second.communicate(timeout=PATIENCE_SECONDS)
+    assert output.strip() == str(ORACLE), errors
+    assert scene.noted("map", set(before)) == before
+    for worker in workers:
+        _, said = worker.communicate(timeout=PATIENCE_SECONDS)
+        assert worker.returncode == 0, said
+        assert not before or "lost the server" in said
+
+
+def test_outputs_of_workers_beside_the_server_outlive_it(tmp_path: Path, cleanup: ExitStack) -> None:
+    scene = Scene(
+        tmp_path,
+        cleanup,
+        {"engine": "cluster", "password": "changeme", "port": 0, "host": LOOPBACK, "workers": 2},
+    )
+    first = scene.start()
+    scene.wait_until(maps(9), first)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    history = scene.history()
+    assert history is not None
+    before = scene.noted("map", records_of(history.map_commits()))
+    second = scene.start()
+    output, errors = second.communicate(timeout=PATIENCE_SECONDS)
+    assert output.strip() == str(ORACLE), errors
+    assert scene.noted("map", set(before)) == before
+    assert not Path(f"{scene.journal}.files").exists()
+
+
+def test_an_output_file_is_written_once_and_whole(tmp_path: Path, cleanup: ExitStack) -> None:
+    scene = Scene(tmp_path, cleanup, {"workers": 2, "output": str(tmp_path / "out" / "counts.jsonl")})
+    (tmp_path / "out").mkdir()
+    first = scene.start()
+    scene.wait_until(reduces(1), first)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    history = scene.history()
+    assert history is not None
+    assert not (tmp_path / "out" / "counts.jsonl").exists()
+    output, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
+    assert output.strip() == str(ORACLE), errors
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["counts.jsonl"]
+
+
+def test_the_journal_of_a_job_that_was_interrupted_says_that_it_can_go_on(tmp_path: Path, cleanup: ExitStack) -> None:
+    scene = Scene(tmp_path, cleanup, {"workers": 1})
+    first = scene.start()
+    scene.wait_until(maps(3), first)
+    first.send_signal(signal.SIGINT)
+    _, errors = first.communicate(timeout=PATIENCE_SECONDS)
+    assert "keeps what was done so far: start the same job again to go on" in errors
+    output, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
+    assert output.strip() == str(ORACLE), errors
+
+
+def test_an_input_that_has_changed_is_refused(tmp_path: Path, cleanup: ExitStack) -> None:
+    scene = Scene(tmp_path, cleanup, {"workers": 1})
+    first = scene.start()
+    scene.wait_until(maps(3), first)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("range(120)", "range(1, 120)"))
+    _, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
+    assert "does not fit the input: since it was begun, what was split 0 has changed" in errors
+
+
+def free_port() -> int:
+    """A port that was free a moment ago: the server is started twice on it, and workers must find it again."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
