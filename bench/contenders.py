@@ -62,8 +62,12 @@ _ALL = ("W1", "W2", "W3", "W4", "W5")
 CONTENDERS = (
     Contender("mincemeat", "mincemeat", (".",)),
     Contender("mincemeat-counter", "mincemeat_counter", (".",)),
+    Contender("mincemeat-journal", "mincemeat", (".",), settings={"JOURNAL": "1"}, only=("W1",)),
     Contender("mincemeat-split1", "mincemeat", (".",), settings={"SPLIT": "1"}, only=("W3",)),
     Contender("mincemeat-cluster", "mincemeat", (".",), settings={"CLUSTER": "1"}),
+    Contender(
+        "mincemeat-cluster-journal", "mincemeat", (".",), settings={"CLUSTER": "1", "JOURNAL": "1"}, only=("W1",)
+    ),
     Contender("mincemeat-cluster-split1", "mincemeat", (".",), settings={"CLUSTER": "1", "SPLIT": "1"}, only=("W3",)),
     Contender("pool", "pool"),
     Contender("pool-counter", "pool_counter"),

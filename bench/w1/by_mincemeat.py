@@ -1,4 +1,7 @@
-"""Word count with mincemeat: slots of this machine, or with CLUSTER=1 two workers that join over TLS."""
+"""Word count with mincemeat: slots of this machine, or with CLUSTER=1 two workers that join over TLS.
+
+With JOURNAL=1 it is written down what is done.
+"""
 
 import os
 import sys
@@ -22,6 +25,8 @@ if __name__ == "__main__":
     where: dict[str, Any] = {}
     if os.environ.get("CLUSTER"):
         where = {"engine": "cluster", "host": "127.0.0.1", "port": 0, "password": "loopback"}
+    if os.environ.get("JOURNAL"):
+        where["journal"] = f"{output}.journal"
     written = f"{output}.txt"
     mincemeat.run(
         mincemeat.text(path),

@@ -77,8 +77,12 @@ def carry_out(
         cleanup.callback(thread.stop)
         sweep_soon()
         try:
-            thread.restored = caller.go_on()
-            caller.until_done(thread.coordinator, observe, open_doors(thread.start()))
+            if resumable is None:
+                port = thread.start()
+            else:
+                with resumable.collector_off():
+                    port = thread.start(caller.go_on())
+            caller.until_done(thread.coordinator, observe, open_doors(port))
             return caller.failures()
         except UserCodeError as error:  # the datasource, which runs in this thread
             raise_original(error)
@@ -124,12 +128,13 @@ class _CoordinatorThread:
     def __init__(self, coordinator: Coordinator, host: str, port: int) -> None:
         self.coordinator = coordinator
         self._host, self._port = host, port
-        self.restored: JobRestored | None = None
+        self._restored: JobRestored | None = None
         self._thread: threading.Thread | None = None
         self._listening: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
 
-    def start(self) -> int:
-        """Start listening; the port. Raises: PortInUse, OSError."""
+    def start(self, restored: JobRestored | None = None) -> int:
+        """Start listening; the port. ``restored`` as for ``Coordinator.start``. Raises: PortInUse, OSError."""
+        self._restored = restored
         self._thread = threading.Thread(target=self._main, name="mincemeat-coordinator", daemon=True)
         self._thread.start()
         answer = self._listening.get()
@@ -152,7 +157,7 @@ class _CoordinatorThread:
             self.coordinator.crashed(error)
 
     async def _serve(self) -> None:
-        self._listening.put(await self.coordinator.start(self._host, self._port, self.restored))
+        self._listening.put(await self.coordinator.start(self._host, self._port, self._restored))
         await self.coordinator.serve_until_stopped()
 
 

@@ -22,7 +22,6 @@ from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
 from mincemeat.engines.sampling import with_splitters
 from mincemeat.errors import BlockCorrupt, UserCodeError
-from mincemeat.journal.history import MapCommit
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, Span
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
@@ -185,6 +184,10 @@ class _LocalRun:
         resumable = self._resumable
         if resumable is None or resumable.is_new:
             return ()
+        with resumable.collector_off():
+            return self._restore(resumable)
+
+    def _restore(self, resumable: Resumable) -> tuple[AttemptId, ...]:
         resumable.cut_again(self._ledger)
         there = [commit for commit in resumable.map_commits() if self._store.is_whole(commit.attempt)]
         reduced = [attempt for attempt, _ in resumable.results]
@@ -255,6 +258,8 @@ class _LocalRun:
         if journal is None:
             return
         if report is not None:
+            from mincemeat.journal.history import MapCommit
+
             journal.map_committed(MapCommit(attempt, len(self._machine.splits_of(attempt)), _WORKER, report))
         else:
             if not self._is_planned:

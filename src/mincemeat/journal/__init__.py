@@ -2,7 +2,7 @@
 
 Reading order: ``log.py`` (records as lines in a file, and every kind of damage), ``history.py`` (what the records say),
 ``identity.py`` (what makes a job this job), ``journal.py`` (one job's journal: what may go on with it). docs/journal.md
-has the format and the promises.
+has the format.
 """
 
 from mincemeat.journal.history import History, MapCommit, ReduceCommit, SplitGroup
