@@ -226,8 +226,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 def key_text(key: object) -> str:
     """``describe_key`` without what differs from process to process: addresses of objects."""
-    text = describe_key(key)
-    return _ADDRESS.sub("", text) if " at 0x" in text else text
+    return _ADDRESS.sub("", describe_key(key))
 
 
 def key_digest(text: str) -> int:

@@ -35,7 +35,6 @@ def raise_original(error: UserCodeError) -> NoReturn:
         record=failure.record,
         split=failure.split,
         data=failure.data,
-        reason=failure.message,
     )
     if not isinstance(original, Exception):
         raise story from original
@@ -73,7 +72,6 @@ def job_error(
         record=failure.record,
         split=failure.split,
         data=failure.data,
-        reason=failure.message,
     )
     original = _load_exception(failure)
     if original is None:

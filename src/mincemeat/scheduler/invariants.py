@@ -9,7 +9,7 @@ from __future__ import annotations
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.placement import choose_worker
-from mincemeat.scheduler.state import GONE, AttemptState, JobState, TaskState, WorkerState, tell_story
+from mincemeat.scheduler.state import GONE, AttemptState, JobState, TaskRecord, TaskState, WorkerState, tell_story
 
 
 def check(machine: Machine) -> None:
@@ -28,9 +28,10 @@ def check(machine: Machine) -> None:
             _claim(bool(worker.running or worker.outputs), f"worker {name} is released as soon as it is not needed")
 
 
-def _claim(holds: bool, sentence: str) -> None:
+def _claim(holds: bool, sentence: str, task: TaskRecord | None = None) -> None:
+    """``task``: whose story is told with the sentence, which is not done in vain, as it takes time."""
     if not holds:
-        raise AssertionError(sentence)
+        raise AssertionError(sentence if task is None else f"{sentence}: {tell_story(task)}")
 
 
 def _check_workers(ledger: Ledger) -> None:
@@ -82,8 +83,7 @@ def _check_workers(ledger: Ledger) -> None:
 def _check_tasks(ledger: Ledger, phase: PhaseLedger) -> None:
     committed = 0
     for index, task in enumerate(phase.tasks):
-        story = tell_story(task)
-        _claim(task.id.index == index and task.id.phase is phase.phase, f"{task.id} has place {index}")
+        _claim(task.id.index == index and task.id.phase is phase.phase, "a task has the place of its index", task)
         states = [attempt.state for attempt in task.attempts]
         commits = states.count(AttemptState.COMMITTED)
         committed += commits
@@ -93,24 +93,26 @@ def _check_tasks(ledger: Ledger, phase: PhaseLedger) -> None:
             expected = TaskState.RUNNING
         else:
             expected = TaskState.PENDING
-        _claim(task.state is expected, f"a task's state follows from its attempts: {story}")
-        _claim(commits <= 1, f"at most one attempt of a task is committed: {story}")
-        _claim((task.committed is not None) == bool(commits), f"`committed` is set exactly when COMMITTED: {story}")
+        _claim(task.state is expected, "a task's state follows from its attempts", task)
+        _claim(commits <= 1, "at most one attempt of a task is committed", task)
+        _claim((task.committed is not None) == bool(commits), "`committed` is set exactly when COMMITTED", task)
         _claim(
             task.committed is None or task.committed.state is AttemptState.COMMITTED,
-            f"`committed` is the attempt that is COMMITTED: {story}",
+            "`committed` is the attempt that is COMMITTED",
+            task,
         )
-        _claim(not commits or AttemptState.RUNNING not in states, f"nobody runs a committed task: {story}")
+        _claim(not commits or AttemptState.RUNNING not in states, "nobody runs a committed task", task)
         for attempt in task.attempts:
             runs = attempt.state is AttemptState.RUNNING
-            _claim((attempt in attempt.worker.running) == runs, f"a worker runs exactly what is RUNNING on it: {story}")
-            _claim((attempt.ended is None) == runs, f"an attempt has an end exactly when it does not run: {story}")
-            _claim(ledger.find_attempt(attempt.id) is attempt, f"{attempt.id} is found by its identity: {story}")
-            _claim(task in attempt.tasks, f"an attempt is in the story of its own tasks: {story}")
+            _claim((attempt in attempt.worker.running) == runs, "a worker runs exactly what is RUNNING on it", task)
+            _claim((attempt.ended is None) == runs, "an attempt has an end exactly when it does not run", task)
+            _claim(ledger.find_attempt(attempt.id) is attempt, "an attempt is found by its identity", task)
+            _claim(task in attempt.tasks, "an attempt is in the story of its own tasks", task)
             commit = attempt.state is AttemptState.COMMITTED
             _claim(
                 all((member.committed is attempt) == commit for member in attempt.tasks),
-                f"{attempt.id} is committed for all of its tasks or for none: {story}",
+                "an attempt is committed for all of its tasks or for none",
+                task,
             )
     _claim(phase.committed == committed, f"{phase.phase}: `committed` counts the COMMITTED tasks")
 
@@ -125,7 +127,7 @@ def _check_pending(phase: PhaseLedger) -> None:
         fresh = all(not task.attempts_started for task in phase.tasks[first : first + count])
         _claim(count > 1 and fresh, f"{phase.phase}: tasks {first} and on wait together, never attempted")
     for index, avoided in phase.pending:
-        _claim(avoided == phase.tasks[index].avoided, f"{phase.tasks[index].id} is queued with the workers it avoids")
+        _claim(avoided == phase.tasks[index].avoided, "a task is queued with the workers it avoids", phase.tasks[index])
 
 
 def _check_set_aside(ledger: Ledger) -> None:
@@ -171,8 +173,8 @@ def _check_job(machine: Machine) -> None:
     _claim(not machine.is_over or not ledger.running, "nothing runs when the job is over")
     if not machine.is_over:
         for task in (*ledger.map.tasks, *ledger.reduce.tasks):
-            _claim(task.failures < machine.max_attempts, f"max_attempts failures end the job: {tell_story(task)}")
-            _claim(task.losses <= machine.lost_attempts_max, f"too many losses end the job: {tell_story(task)}")
+            _claim(task.failures < machine.max_attempts, "max_attempts failures end the job", task)
+            _claim(task.losses <= machine.lost_attempts_max, "too many losses end the job", task)
 
 
 def _check_nobody_idles(ledger: Ledger) -> None:
@@ -182,7 +184,7 @@ def _check_nobody_idles(ledger: Ledger) -> None:
         phases.append(ledger.reduce)
     for phase in phases:
         for index, avoided in phase.pending:
-            _claim(choose_worker(ledger, avoided) is None, f"{phase.tasks[index].id} waits although it could start")
+            _claim(choose_worker(ledger, avoided) is None, "a task waits although it could start", phase.tasks[index])
     _claim(
         ledger.input_exhausted or ledger.splits_outstanding >= ledger.free_slots,
         "a split is asked for on behalf of every free slot while there is input",
