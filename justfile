@@ -16,6 +16,10 @@ types:
 ci:
     bash .ci/run
 
+# a cluster in one thread, broken in every way: seeds until one fails, or so many are played
+simulate seeds="2000":
+    python -m tests.simulation --seeds {{seeds}}
+
 # events per second and bytes per task of the scheduler
 bench-scheduler:
     python bench/scheduler.py

@@ -1,0 +1,116 @@
+"""What one seed plays: the job, the machines, and what goes wrong when. Drawn before anything runs.
+
+Decides: how much trouble of which kinds. Each seed has some kinds only (swarm testing, Groce et al. 2012): a run in
+which everything goes wrong at once shows little, as one fault hides the next.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+# Kinds that happen at a time. ``faults.py`` has a method for each.
+TIMED = (
+    "worker killed",
+    "worker killed at a message",
+    "worker stopped",
+    "machine lost",
+    "worker joins",
+    "worker frozen within the lease",
+    "worker frozen beyond the lease",
+    "coordinator frozen within the lease",
+    "coordinator frozen beyond the lease",
+    "connection cut",
+    "direction blocked within the lease",
+    "direction blocked beyond the lease",
+    "both directions blocked",
+    "worker slow",
+    "disk full",
+    "bit flipped",
+    "file torn",
+    "file missing",
+)
+# Kinds that happen to an attempt or to a message, each with a share of them.
+ATTENDING = (
+    "slot killed",
+    "slot hangs",
+    "function raises",
+    "function raises on one worker",
+    "code missing",
+    "message doubled",
+    "message overtaken",
+    "message late",
+    "no way between workers",
+    "caller slow",
+)
+POISON = "record always raises"
+ENDING = "coordinator killed"
+KINDS = (*TIMED, *ATTENDING, POISON, ENDING)
+
+
+@dataclass
+class Plan:
+    """``faults``: (when, kind). ``shares``: of the attempts or messages, for the kinds that happen to them."""
+
+    seed: int
+    workers: int = 2
+    slots: list[int] = field(default_factory=list)
+    partitions: int = 4
+    memory_bytes: int = 10**6
+    reduce_task_bytes: int = 10**6
+    max_attempts: int = 1000
+    task_timeout: float | None = None
+    split: int | None = 1
+    attempt_seconds: float = 0.3
+    limits: dict[str, int] = field(default_factory=dict)
+    faults: list[tuple[float, str]] = field(default_factory=list)
+    shares: dict[str, float] = field(default_factory=dict)
+    poison: bool = False
+    backups: bool = False
+
+    def chance(self, what: str) -> random.Random:
+        """A stream of chance of its own: what one part draws must not change what another does."""
+        return random.Random(f"{self.seed}/{what}")
+
+
+def draw(seed: int, *, trouble: bool = True) -> Plan:
+    plan = Plan(seed)
+    chance = plan.chance("plan")
+    plan.workers = chance.choice([1, 2, 3, 4])
+    plan.slots = [chance.choice([1, 1, 2]) for _ in range(plan.workers)]
+    plan.partitions = chance.choice([1, 2, 5, 8])
+    plan.memory_bytes = chance.choice([500, 3000, 10**6, 10**6])
+    plan.reduce_task_bytes = chance.choice([1, 300, 10**6])
+    plan.max_attempts = chance.choice([3, 1000, 1000])
+    plan.split = chance.choice([None, 1, 2, 3])
+    plan.backups = chance.random() < 0.6
+    plan.attempt_seconds = chance.choice([0.02, 0.3, 0.3, 2.0])
+    for name, values in (
+        ("INLINE_BODY_BYTES", (0, 150)),
+        ("CHUNK_BYTES", (64, 1000)),
+        ("OUTPUTS_PER_FETCH_MAX", (1, 3)),
+        ("DATA_CONNECTIONS_PER_PEER", (1,)),
+        ("SPLITS_PER_ATTEMPT_MAX", (1, 2)),
+    ):
+        if chance.random() < 0.4:
+            plan.limits[name] = chance.choice(values)
+    if trouble:
+        _draw_trouble(plan, chance)
+    return plan
+
+
+def _draw_trouble(plan: Plan, chance: random.Random) -> None:
+    horizon = chance.choice([1.0, 5.0, 15.0])
+    timed = chance.sample(TIMED, chance.choice([1, 1, 2, 3, 6]))
+    plan.faults = sorted(
+        (chance.uniform(0, horizon), chance.choice(timed)) for _ in range(chance.choice([0, 1, 2, 4, 8]))
+    )
+    if chance.random() < 0.02:
+        plan.faults.append((chance.uniform(0, horizon), ENDING))
+    for kind in chance.sample(ATTENDING, chance.choice([0, 1, 1, 2, 3])):
+        plan.shares[kind] = chance.choice([0.03, 0.1, 0.3])
+    if "slot hangs" in plan.shares or chance.random() < 0.2:
+        plan.task_timeout = 8.0
+    plan.poison = chance.random() < 0.05
+    if plan.poison:
+        plan.max_attempts = 3

@@ -1,0 +1,391 @@
+"""One seed, played: a coordinator with its caller, workers on machines of their own, and what goes wrong.
+
+Decides: who is started, killed and waited for, and when everything has to be over. All of the program that takes part
+is the real one, apart from sockets, TLS, slot processes and clocks.
+
+::
+
+    plan.py     what is played           loop.py     virtual time, processes
+    faults.py   what goes wrong          network.py  connections; outside.py  what a machine's processes see
+    jobs.py     the job, the oracle      slots.py    attempts, disks; caller.py  the calling thread
+    claims.py   what must be true        trace.py    what happened
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mincemeat import limits
+from mincemeat.cluster.connection import format_address
+from mincemeat.cluster.coordinator import Coordinator
+from mincemeat.cluster.worker import _Worker
+from mincemeat.errors import ConnectionFailed, MincemeatError
+from mincemeat.model import AttemptId, Job, Phase
+from tests.simulation import claims, jobs, slots
+from tests.simulation.caller import SimCaller
+from tests.simulation.claims import Broken
+from tests.simulation.faults import Faults
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.network import Network
+from tests.simulation.outside import SimOutside
+from tests.simulation.plan import Plan
+from tests.simulation.trace import Trace
+
+_PORT = 11235
+_PASSWORD = b"secret"
+# Trouble has to be over by then, and the job so much later: leases, timeouts and pauses add up to less.
+_CALM_SECONDS = 45.0
+_END_SECONDS = 400.0
+_HOME_SECONDS = 120.0
+_CALLBACKS_MAX = 400_000
+_MESSAGES_MAX = 60_000
+
+
+class SimMachine:
+    """A computer: an address, a disk, and the processes that have run on it."""
+
+    def __init__(self, world: World, host: str) -> None:
+        self.host = host
+        self.is_lost = False
+        self.disk = slots.Disk(os.path.join(world.directory, f"machine-{host}"))
+        os.mkdir(self.disk.directory)
+        slots.mount(host, self.disk)
+        self.outside = SimOutside(
+            world.network, world.plan.chance(f"spread {host}"), self.disk.directory, lambda: slots.SimSlot(world)
+        )
+        self.processes: list[Process] = []
+        self.slots = 0
+
+
+class World:
+    """Everything of one seed. Play it once."""
+
+    class Killed(Exception):
+        """The coordinator's process was killed, and with it its job."""
+
+    def __init__(self, plan: Plan, *, is_shown: bool = False) -> None:
+        self.plan = plan
+        self.loop = VirtualLoop()  # type: ignore[abstract]  # what the program does not use
+        self.trace = Trace(is_shown=is_shown)
+        self.network = Network(self.loop, plan.chance("network"), self.trace)
+        self.job = jobs.make(plan.chance("job"), poison=plan.poison)
+        self.directory = ""
+        self.machines: list[SimMachine] = []
+        self.faults = Faults(self, plan)
+        self.network.mischief = self.faults
+        self.network.happened = self.faults.happened
+        self.coordinating = Process("coordinator", "10.0.0.1")
+        self.coordinator: Coordinator | None = None
+        self.caller: SimCaller | None = None
+        self.watch: claims.Watch | None = None
+        self.outcome: tuple[BaseException | None] | None = None
+        self.broken: AssertionError | None = None
+        self._mains: dict[Process, asyncio.Task[None]] = {}
+        self._workers: dict[Process, _Worker] = {}
+        self._thawed = -1.0
+
+    # -- the play ----------------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        """Raises: Broken if something is not as it should be."""
+        try:
+            with _temporary_directory() as self.directory, slots.in_process(), self._limits(), _quiet(self.trace):
+                self._begin()
+                try:
+                    self._run(self.is_over, until=_CALM_SECONDS, or_later=True)
+                    self._calm()
+                    self._run(self.is_over, until=self.loop.time() + _END_SECONDS)
+                    self._go_home()
+                    self._check_unexpected()
+                    claims.check_end(self)
+                    claims.check_leftovers(self)
+                finally:
+                    self._bury()
+        except AssertionError:
+            raise
+        except Exception as error:
+            raise Broken(f"the simulation broke: {type(error).__name__}: {error}") from error
+
+    def _begin(self) -> None:
+        self._add_machine(self.coordinating.host).processes.append(self.coordinating)
+        self._mains[self.coordinating] = self.loop.start(self.coordinating, self._serve())
+        for number in range(self.plan.workers):
+            self.add_worker(self.plan.slots[number])
+        self.faults.schedule()
+
+    def _run(self, is_over: object, *, until: float, or_later: bool = False) -> None:
+        ended = self.loop.run(self._is_done_or_broken, callbacks_max=_CALLBACKS_MAX, until=until)
+        self._check_unexpected()
+        if not ended and not or_later:
+            counts = self.coordinator.counts() if self.coordinator is not None else None
+            raise Broken(f"the job did not end by {self.loop.time():.1f} s: {counts}")
+
+    def _is_done_or_broken(self) -> bool:
+        return self.broken is not None or bool(self.loop.unexpected) or self.is_over()
+
+    def is_over(self) -> bool:
+        if self.outcome is None and self.caller is not None:
+            self.outcome = self.caller.outcome
+        return self.outcome is not None
+
+    def _calm(self) -> None:
+        self.trace.note(self.loop.time(), "calm", "world")
+        self.faults.calm()
+        self.network.firewalls.clear()
+        if not self.is_over() and not self.workers():
+            self.add_worker(1)
+
+    def _go_home(self) -> None:
+        """The job is over: who is there finds out, or gives up."""
+        self._run_until_nobody(self.loop.time() + _HOME_SECONDS)
+        alive = [process for process in self._mains if process.is_alive and not self._mains[process].done()]
+        claims.claim(not alive, f"{alive} do not end although the job is over")
+
+    def _run_until_nobody(self, until: float) -> None:
+        self.loop.run(
+            lambda: all(main.done() or not process.is_alive for process, main in self._mains.items()),
+            callbacks_max=_CALLBACKS_MAX,
+            until=until,
+        )
+        # What is closing has a moment to close.
+        self.loop.run(lambda: False, callbacks_max=_CALLBACKS_MAX, until=self.loop.time() + 2 * limits.CLOSE_SECONDS)
+
+    def _check_unexpected(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+        for context in self.loop.unexpected:
+            error = context.get("exception")
+            if isinstance(error, AssertionError):
+                raise error
+            raise Broken(f"an error that nobody expects: {context['message']}: {error!r}") from error
+        sent = sum(self.network.sent.values())
+        claims.claim(sent <= _MESSAGES_MAX, f"{sent} messages were sent for {len(self.job.records)} records")
+        for process, main in self._mains.items():
+            if process.is_alive and main.done() and not main.cancelled():
+                error = main.exception()
+                if error is not None and not isinstance(error, ConnectionFailed):
+                    raise Broken(f"{process} ended with {error!r}") from error
+
+    def _bury(self) -> None:
+        """End the coroutines of dead processes, now that nothing they do can be seen."""
+        self.network.mischief = None
+        self.trace.lines, lines = self.trace.lines.copy(), self.trace.lines
+        left = [task for machine in self.machines for process in machine.processes for task in process.tasks]
+        for machine in self.machines:
+            for process in machine.processes:
+                for stream in self.network.open_streams(process):
+                    stream.vanish()
+                process.is_alive = True
+                self.loop.thaw(process)
+        for task in left:
+            task.cancel()
+        self.loop.run(lambda: all(task.done() for task in left), callbacks_max=_CALLBACKS_MAX, until=float("inf"))
+        for task in left:
+            if task.done() and not task.cancelled():
+                task.exception()
+        self.loop.close()
+        self.trace.lines = lines
+
+    # -- processes ---------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """The coordinator's process: what ``cluster_run.carry_out`` does in two threads."""
+        plan, machine = self.plan, self.machines[0]
+        job = Job(
+            "job-1",
+            self.job.functions,
+            partitions=plan.partitions,
+            memory_bytes=plan.memory_bytes,
+            max_attempts=plan.max_attempts,
+            task_timeout_seconds=plan.task_timeout,
+            reduce_task_bytes=plan.reduce_task_bytes,
+            backups=plan.backups,
+        )
+        with machine.outside.scratch() as scratch:
+            self.caller = SimCaller(
+                self.loop, self.coordinating, job, self.job.records, plan.split, self.faults.caller_pause
+            )
+            self.coordinator = Coordinator(
+                job, self.job.code, _PASSWORD, Path(scratch), self.caller.caller, outside=machine.outside
+            )
+            self.watch = claims.Watch(self, self.coordinator._machine)
+            await self.coordinator.start("", _PORT)
+            self.caller.begin(self.coordinator)
+            await self.coordinator.serve_until_stopped()
+
+    def _add_machine(self, host: str) -> SimMachine:
+        machine = SimMachine(self, host)
+        self.machines.append(machine)
+        return machine
+
+    def add_worker(self, slot_count: int) -> None:
+        machine = self._add_machine(f"10.0.0.{len(self.machines) + 1}")
+        machine.slots = slot_count
+        self._start_worker(machine)
+
+    def restart_worker(self, machine: SimMachine, former: Process) -> None:
+        """Start the program again where ``former`` ran, unless that is still there."""
+        if not former.is_alive and not machine.is_lost and not self.is_over():
+            self._start_worker(machine)
+
+    def _start_worker(self, machine: SimMachine) -> None:
+        process = Process(f"{machine.host}#{len(machine.processes) + 1}", machine.host)
+        machine.processes.append(process)
+        worker = _Worker(
+            self.coordinating.host,
+            _PORT,
+            _PASSWORD,
+            machine.slots,
+            limits.WAIT_SECONDS,
+            False,
+            lambda sentence: self.trace.note(self.loop.time(), "says", process, ""),
+            outside=machine.outside,
+        )
+        self._workers[process] = worker
+        self.trace.note(self.loop.time(), "start", process)
+        self._mains[process] = self.loop.start(process, worker.serve())
+
+    def kill(self, process: Process) -> None:
+        """As ``kill -9``: nothing that it would still have done is done."""
+        self.trace.note(self.loop.time(), "kill", process)
+        process.is_alive = False
+        self.network.end_of(process)
+        if process is self.coordinating and not self.is_over():
+            self.outcome = (self.Killed(),)
+
+    def stop(self, process: Process) -> None:
+        """As SIGTERM."""
+        process.context.copy().run(self._workers[process].stop)
+
+    def workers(self) -> list[Process]:
+        """Worker processes that are there, frozen or not."""
+        return [process for process in self._workers if process.is_alive and not self._mains[process].done()]
+
+    def machine_of(self, process: Process) -> SimMachine:
+        return next(machine for machine in self.machines if process in machine.processes)
+
+    @property
+    def end(self) -> str:
+        """How it ended, in a word or two."""
+        if self.outcome is None:
+            return "not at all"
+        [error] = self.outcome
+        if error is None:
+            return "answered"
+        return "killed" if isinstance(error, self.Killed) else "failed rightly"
+
+    @property
+    def events(self) -> int:
+        """How many events the scheduler was told."""
+        return 0 if self.watch is None else self.watch.events
+
+    # -- what claims ask ---------------------------------------------------------------------------------
+
+    def process_named(self, worker: str) -> Process | None:
+        """The process behind a name that the coordinator has given."""
+        return self.network.owners.get(worker.partition("/")[0])
+
+    def output_files(self) -> list[str]:
+        """The committed files of all live workers, in an order that every run agrees on."""
+        found = []
+        for machine in self.machines[1:]:
+            for scratch, process in machine.outside.scratches.items():
+                directory = os.path.join(scratch, "blocks")
+                if process.is_alive and os.path.isdir(directory):
+                    names = sorted(name for name in os.listdir(directory) if name.endswith(".blocks"))
+                    found += [os.path.join(directory, name) for name in names]
+        return found
+
+    def check_output(self, attempt: AttemptId, worker: str) -> None:
+        """``attempt`` was just committed: its output is there, and whole."""
+        if attempt.task.phase is Phase.REDUCE:
+            assert self.coordinator is not None
+            path = self.coordinator._supply._scratch / f"{attempt}.result"
+            claims.claim(path.exists(), f"{attempt} is committed and its result is not there")
+            return
+        process = self.process_named(worker)
+        if process is None:
+            raise Broken(f"{attempt} is committed on {worker}, whom nobody knows")
+        if not any(format_address(*stream.local) == worker and stream.is_open for stream in self.network.streams):
+            return  # it has gone meanwhile, which the coordinator is about to hear
+        paths = [
+            os.path.join(scratch, "blocks", f"{attempt}.blocks")
+            for scratch, owner in self.machine_of(process).outside.scratches.items()
+            if owner is process
+        ]
+        claims.claim(
+            any(os.path.exists(path) or path in self.faults.damaged for path in paths),
+            f"{attempt} is committed on {worker} and is not there",
+        )
+
+    def may_be_unreachable(self, attempt: AttemptId, worker: str) -> bool:
+        """Whether something was in the way of whoever wanted the output of ``attempt``."""
+        process = self.process_named(worker)
+        faults = self.faults
+        return (
+            faults.is_network_troubled
+            or process is None
+            or not process.is_alive
+            or process in faults.troubled
+            or any(
+                f"/machine-{process.host}/" in path and path.endswith(f"/{attempt}.blocks") for path in faults.damaged
+            )
+        )
+
+    def coordinator_was_frozen_since(self, when: float) -> bool:
+        return self.coordinating in self.faults.troubled and when < self.faults.last_thaw
+
+    # -- surroundings ------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _limits(self) -> Iterator[None]:
+        former = {name: getattr(limits, name) for name in self.plan.limits}
+        for name, value in self.plan.limits.items():
+            setattr(limits, name, value)
+        try:
+            yield
+        finally:
+            for name, value in former.items():
+                setattr(limits, name, value)
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[str]:
+    directory = tempfile.mkdtemp(prefix="simulated-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet(trace: Trace) -> Iterator[None]:
+    """The program's log goes into the trace if that is shown, else nowhere."""
+    log = logging.getLogger("mincemeat")
+    former = log.level
+    log.setLevel(logging.INFO if trace.is_shown else logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(former)
+
+
+def play(plan: Plan, *, is_shown: bool = False) -> World:
+    """Play ``plan`` to its end. Raises: Broken, with the world's trace as ``world``."""
+    world = World(plan, is_shown=is_shown)
+    try:
+        world.play()
+    except AssertionError as error:
+        error.world = world  # type: ignore[attr-defined]
+        raise
+    return world
+
+
+__all__ = ["Broken", "MincemeatError", "World", "play"]
