@@ -32,6 +32,14 @@ class RecordingProxy:
         """One for each direction of each connection."""
         return [bytes(stream) for stream in self._streams]
 
+    def cut(self) -> None:
+        """Break all connections that there are. New ones are welcome."""
+        broken, self._open = self._open, []
+        for each in broken:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
     def __enter__(self) -> Self:
         self._start(self._accept)
         return self

@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from mincemeat import limits
-from mincemeat.model import AttemptId
+from mincemeat.model import AttemptId, Phase
 from mincemeat.scheduler import (
     AttemptDone,
+    BlocksUnreachable,
+    CancelAttempt,
     DropOutput,
     FinishJob,
     Heartbeat,
     IllegalMove,
+    InputExhausted,
     JobRestored,
     JobState,
     Machine,
@@ -23,6 +26,7 @@ from mincemeat.scheduler import (
     StartAttempt,
     Tick,
     WorkerJoined,
+    WorkerLeft,
     invariants,
 )
 from mincemeat.scheduler.events import Event
@@ -102,12 +106,15 @@ def test_what_nobody_knows_of_is_dropped() -> None:
     ]
 
 
-def test_an_output_that_comes_back_too_late_is_dropped() -> None:
+def test_an_output_that_comes_back_late_is_of_use_until_it_is_made_again() -> None:
     world = Restored()
     world.handle(WorkerJoined("C", 1))
     world.restored_late()
-    said = world.handle(WorkerJoined("A'", 1, (name("m-00000.0"),)))
-    assert DropOutput("A'", name("m-00000.0")) in said
+    world.handle(AttemptDone("C", name("m-00003.10000"), SIZES))
+    world.handle(AttemptDone("C", name("m-00000.10001"), SIZES))
+    said = world.handle(WorkerJoined("AB", 1, (name("m-00000.0"), name("m-00002.1"))))
+    assert DropOutput("AB", name("m-00000.0")) in said
+    assert [index for index, _, _ in world.machine.map_outputs()] == [0, 2, 3]
 
 
 def test_nothing_is_reduced_before_all_outputs_are_back() -> None:
@@ -174,3 +181,73 @@ def test_a_job_that_has_begun_is_not_restored() -> None:
 def test_an_empty_job_is_restored_to_its_end() -> None:
     machine = Machine(partitions=3, life=1)
     assert machine.handle(JobRestored((), True, (), (), ()), 0.0) == [FinishJob()]
+
+
+# -- a worker that was cut off comes back ------------------------------------------------------------------------
+
+
+class CutOff:
+    """Splits 0 and 1 are in one output on A, split 2 on B; all is mapped but split 3; then A's connection breaks."""
+
+    def __init__(self) -> None:
+        self.machine = Machine(partitions=3, reduce_task_bytes=1)
+        self.handle(WorkerJoined("A", 1))
+        self.handle(SplitsProduced(0, 2))
+        self.handle(AttemptDone("A", name("m-00000.0"), SIZES))
+        self.said = self.handle(WorkerLeft("A", "cut off"))
+
+    def handle(self, event: Event) -> list[Instruction]:
+        said = self.machine.handle(event, 0.0)
+        invariants.check(self.machine)
+        return said
+
+    def come_back(self) -> list[Instruction]:
+        return self.handle(WorkerJoined("A'", 1, (name("m-00000.0"),)))
+
+
+def test_what_nobody_has_begun_to_make_again_is_taken_back() -> None:
+    world = CutOff()
+    world.come_back()
+    assert list(world.machine.map_outputs()) == [(0, name("m-00000.0"), "A'")]
+    assert world.machine.counts().map_committed == 2
+
+
+def test_who_is_making_it_again_is_told_to_stop() -> None:
+    world = CutOff()
+    world.handle(WorkerJoined("B", 2))
+    said = world.come_back()
+    assert said[:2] == [CancelAttempt("B", name("m-00000.1")), CancelAttempt("B", name("m-00001.1"))]
+    assert list(world.machine.map_outputs()) == [(0, name("m-00000.0"), "A'")]
+    late = world.handle(AttemptDone("B", name("m-00000.1"), SIZES))
+    assert DropOutput("B", name("m-00000.1")) in late
+
+
+def test_what_was_made_again_already_is_dropped() -> None:
+    world = CutOff()
+    world.handle(WorkerJoined("B", 1))
+    world.handle(AttemptDone("B", name("m-00000.1"), SIZES))
+    assert DropOutput("A'", name("m-00000.0")) in world.come_back()
+    assert list(world.machine.map_outputs()) == [(0, name("m-00000.1"), "B")]
+
+
+def test_what_could_not_be_fetched_is_not_taken_back() -> None:
+    """Whoever holds it may believe that it is whole."""
+    world = CutOff()
+    world.come_back()
+    world.handle(InputExhausted())
+    world.handle(WorkerJoined("B", 1))
+    [start] = [one for one in running(world.machine) if one.task.phase is Phase.REDUCE][:1]
+    reducer = next(worker for worker in ("A'", "B") if world.machine.is_running(worker, start))
+    world.handle(BlocksUnreachable(reducer, start, (0,), "flipped bit"))
+    world.handle(WorkerLeft("A'", "cut off"))
+    assert DropOutput('A"', name("m-00000.0")) in world.handle(WorkerJoined('A"', 1, (name("m-00000.0"),)))
+
+
+def test_sizes_of_what_came_back_count_once() -> None:
+    world = CutOff()
+    world.come_back()
+    assert world.machine.ledger.partition_bytes == list(SIZES)
+
+
+def running(machine: Machine) -> list[AttemptId]:
+    return [attempt.id for worker in machine.ledger.workers.values() for attempt in worker.running]

@@ -88,6 +88,7 @@ class World:
         self.joined = 0
         self.produced = 0
         self.workers: dict[str, ToyWorker] = {}
+        self.ghosts: list[ToyWorker] = []
         self.mail: list[Event] = []
         self.requests = 0
         self.reduced: list[AttemptId] = []
@@ -197,6 +198,7 @@ class World:
     def die(self) -> None:
         if self.workers:
             worker = self.workers.pop(self.chance.choice(list(self.workers)))
+            self.ghosts.append(worker)
             self.send(WorkerLeft(worker.name, "killed"))
 
     def drain(self) -> None:
@@ -204,6 +206,11 @@ class World:
             worker = self.workers[self.chance.choice(list(self.workers))]
             self.draining.add(worker.name)
             self.send(WorkerDraining(worker.name))
+
+    def come_back(self) -> None:
+        """One that was only cut off dials again, with what it holds."""
+        if self.ghosts:
+            self.join(self.ghosts.pop(self.chance.randrange(len(self.ghosts))).outputs)
 
     def freeze(self) -> None:
         if self.workers:
@@ -329,6 +336,7 @@ class World:
         steps: list[tuple[Callable[[], None], float]] = [
             (self.join, 2),
             (self.die, 4 * trouble),
+            (self.come_back, 2 * trouble),
             (self.freeze, trouble),
             (self.drain, trouble),
             (self.produce, 20),

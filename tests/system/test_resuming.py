@@ -17,8 +17,10 @@ import pytest
 
 from mincemeat.journal import History, MapCommit
 from mincemeat.journal.log import read_log
-from tests.kit.clusters import LOOPBACK
-from tests.kit.gates import PATIENCE_SECONDS
+from tests.kit.clusters import LOOPBACK, ClientThread
+from tests.kit.gates import PATIENCE_SECONDS, as_given, grouped, held, open_gate, records, starts, wait_for_slots
+from tests.kit.serving import ServedJob
+from tests.kit.wiretap import RecordingProxy
 
 pytestmark = pytest.mark.slow
 
@@ -239,6 +241,27 @@ def test_an_input_that_has_changed_is_refused(tmp_path: Path, cleanup: ExitStack
     script.write_text(SCRIPT.replace("range(120)", "range(1, 120)"))
     _, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
     assert "does not fit the input: since it was begun, what was split 0 has changed" in errors
+
+
+def test_a_worker_that_was_cut_off_comes_back_with_what_it_had_done(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        job = stack.enter_context(ServedJob(records(tmp_path, 30, held_from=20), held, as_given))
+        proxy = stack.enter_context(RecordingProxy(job.port))
+        worker = ClientThread(proxy.port, "changeme")
+        worker.start()
+        done = job.wait_for(lambda seen: seen.map_committed > 0 and holds(tmp_path), "a record is held").map_committed
+        proxy.cut()
+        wait_for_slots(tmp_path, 2)  # it has dialed again, and has a new slot
+        open_gate(tmp_path)
+        assert job.results() == grouped(30)
+        worker.join(PATIENCE_SECONDS)
+        assert worker.error is None
+    # One worker takes the records in their order.
+    assert sorted(number for number, _, _ in starts(tmp_path) if number < done) == list(range(done))
+
+
+def holds(directory: Path) -> bool:
+    return any(number >= 20 for number, _, _ in starts(directory))
 
 
 def free_port() -> int:

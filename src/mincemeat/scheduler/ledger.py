@@ -333,9 +333,14 @@ class Ledger:
             if task.state is TaskState.RUNNING and not task.running_attempts():
                 self._make_pending(task)
 
-    def lose_output(self, attempt: AttemptRecord, now: float, reason: str) -> None:
-        """The output of a committed map attempt is gone. Raises: IllegalMove if it is not committed."""
-        self._move_attempt(attempt, AttemptState.LOST, now, reason)
+    def lose_output(
+        self, attempt: AttemptRecord, now: float, reason: str, state: AttemptState = AttemptState.LOST
+    ) -> None:
+        """The output of a committed map attempt is LOST, or GONE with a worker that may come back.
+
+        Raises: IllegalMove if it is not committed.
+        """
+        self._move_attempt(attempt, state, now, reason)
         self.generation += 1
         for task in attempt.tasks:
             attempt.worker.outputs.discard(task.id.index)
@@ -344,6 +349,16 @@ class Ledger:
             if task in self.set_aside:  # until it is attempted again
                 self.count_set_aside(task, len(self.suspect(task).skip))
             self._make_pending(task)
+
+    def return_output(self, attempt: AttemptRecord, worker: WorkerRecord) -> None:
+        """The output that was GONE is here again, on ``worker``, and every task of it is PENDING."""
+        self._move_attempt(attempt, AttemptState.COMMITTED, attempt.started, "")
+        attempt.worker = worker
+        self.generation += 1
+        for task in attempt.tasks:
+            self.map.pending.remove(task.id.index, task.avoided)
+            self._move_task(task, TaskState.RUNNING)
+        self._take_output(attempt)
 
     def _end_attempt(self, attempt: AttemptRecord, state: AttemptState, now: float, reason: str) -> None:
         self._move_attempt(attempt, state, now, reason)

@@ -219,14 +219,28 @@ class Machine:
         """What ``worker`` holds from before is of use where nobody has made it again."""
         for name in outputs:
             attempt = self.ledger.find_attempt(name)
-            if (
-                attempt is not None
-                and attempt.state is AttemptState.COMMITTED
-                and attempt.worker.state is WorkerState.AWAY
-            ):
-                self.ledger.move_output(attempt, worker)
+            if attempt is None:
+                is_wanted = False
+            elif attempt.state is AttemptState.GONE:
+                is_wanted = self._return_output(attempt, worker)
             else:
+                is_wanted = attempt.state is AttemptState.COMMITTED and attempt.worker.state is WorkerState.AWAY
+                if is_wanted:
+                    self.ledger.move_output(attempt, worker)
+            if not is_wanted:
                 self._instruct(instructions.DropOutput(worker.name, name))
+
+    def _return_output(self, attempt: AttemptRecord, worker: WorkerRecord) -> bool:
+        """Whether nobody has made again what ``attempt`` had made; who is about to is told to stop."""
+        ledger = self.ledger
+        if any(task.committed is not None or attempt not in task.attempts for task in attempt.tasks):
+            return False
+        for task in attempt.tasks:
+            for rival in task.running_attempts():
+                ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"the output of {attempt.id} is back")
+                self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
+        ledger.return_output(attempt, worker)
+        return True
 
     def _worker_left(self, event: events.WorkerLeft) -> None:
         worker = self._hear(event.worker)
@@ -278,7 +292,10 @@ class Machine:
         for index in sorted(worker.outputs):
             output = ledger.map.tasks[index].committed
             if output is not None:  # else it went with a task before
-                ledger.lose_output(output, self._now, f"its output was lost, worker left: {reason}")
+                # What it set aside would not count any more.
+                may_return = ledger.set_aside.keys().isdisjoint(output.tasks)
+                state = AttemptState.GONE if may_return else AttemptState.LOST
+                ledger.lose_output(output, self._now, f"its output was lost, worker left: {reason}", state)
         self._readmit_if_alone()
         self._check_losses(task for attempt in lost for task in attempt.tasks)
 

@@ -47,6 +47,14 @@ class TaskQueue:
             del self._heaps[avoided]
         return index, worker
 
+    def remove(self, index: int, avoided: frozenset[str]) -> None:
+        """Take task ``index``, which is in the queue, out of turn. O(n)."""
+        heap = self._heaps[avoided]
+        heap.remove(index)
+        heapq.heapify(heap)
+        if not heap:
+            del self._heaps[avoided]
+
     def __bool__(self) -> bool:
         return bool(self._heaps)
 

@@ -41,6 +41,7 @@ class AttemptState(enum.Enum):
     COMMITTED = "committed"
     FAILED = "failed"
     LOST = "lost"
+    GONE = "gone"
     CANCELLED = "cancelled"
 
 
@@ -96,7 +97,11 @@ ATTEMPT_MOVES: Final[Mapping[AttemptState, Mapping[AttemptState, str]]] = {
         AttemptState.CANCELLED: "another attempt of its task committed, or the job is over",
     },
     AttemptState.COMMITTED: {
-        AttemptState.LOST: "its map output went with its worker, or could not be fetched",
+        AttemptState.LOST: "its map output could not be fetched",
+        AttemptState.GONE: "its map output went with its worker",
+    },
+    AttemptState.GONE: {
+        AttemptState.COMMITTED: "its worker has come back with its output, which nobody has made again",
     },
     AttemptState.FAILED: {},
     AttemptState.LOST: {},
