@@ -362,3 +362,81 @@ def test_a_failure_of_any_size_fits_into_a_message() -> None:
     message = told("job-1", "m-00000.0", failure)
     assert len(encode(message)) <= limits.FRAME_BYTES_MAX
     assert message.body == b""
+
+
+# -- workers that were here before -------------------------------------------------------------------------------
+
+
+def test_outputs_of_an_earlier_connection_are_taken_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            async with desk.liar() as first:
+                attempt = await first.do_map()
+                await until(lambda: desk.coordinator.counts().map_committed == 1)
+            await until(lambda: desk.coordinator.counts().map_committed == 0)
+            async with desk.liar(held_job="job-1", held=[attempt]):
+                await until(lambda: desk.coordinator.counts().map_committed == 1)
+
+    run(scenario())
+
+
+def test_outputs_of_another_job_are_none_of_this_one(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            async with desk.liar() as first:
+                attempt = await first.do_map()
+                await until(lambda: desk.coordinator.counts().map_committed == 1)
+            await until(lambda: desk.coordinator.counts().map_committed == 0)
+            async with desk.liar(held_job="job-2", held=[attempt]) as second:
+                assert await second.do_map() != attempt
+
+    run(scenario())
+
+
+def test_outputs_that_nobody_knows_of_are_dropped(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        held = ["m-00000.7", "m-99999.0", "r-00000.0"]
+        async with coordinating(tmp_path) as desk, desk.liar(held_job="job-1", held=held) as worker:
+            dropped = [(await worker.expect(messages.DropOutputs)).attempts[0] for _ in held]
+            assert dropped == held
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [messages.Heartbeat()],
+        [messages.Holding([])],
+        [messages.Holding(["nonsense"])],
+        [messages.Holding(["m-00000.0"]), messages.MapDone("job-1", "m-00000.0", 1, 1, 0.1, 0, [10, 10])],
+    ],
+)
+def test_a_worker_that_does_not_hold_to_what_it_announced_is_not_taken(
+    tmp_path: Path, said: list[messages.Message]
+) -> None:
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            connection = await dial(HOST, desk.port, role=Role.WORKER, secret=PASSWORD)
+            await connection.send(hello(held_job="job-1", held=2 if len(said) > 1 else 1))
+            for message in said:
+                await connection.send(message)
+            with pytest.raises(ConnectionFailed):
+                await connection.receive()
+            connection.abort()
+            assert desk.coordinator.counts().workers == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("held", [-1, limits.HELD_OUTPUTS_MAX + 1])
+def test_a_worker_cannot_announce_more_than_there_can_be(tmp_path: Path, held: int) -> None:
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            connection = await dial(HOST, desk.port, role=Role.WORKER, secret=PASSWORD)
+            await connection.send(hello(held_job="job-1", held=held))
+            with pytest.raises(ConnectionFailed):
+                await connection.receive()
+            connection.abort()
+
+    run(scenario())

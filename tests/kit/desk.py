@@ -7,7 +7,7 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -139,10 +139,13 @@ class Desk:
     # -- workers -------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def liar(self, **changes: object) -> AsyncIterator[LyingWorker]:
+    async def liar(self, *, held: Sequence[str] = (), **changes: object) -> AsyncIterator[LyingWorker]:
+        """``held``: map outputs that it announces."""
         connection = await dial(HOST, self.port, role=Role.WORKER, secret=PASSWORD)
         try:
-            await connection.send(hello(**changes))
+            await connection.send(hello(held=len(held), **changes))
+            if held:
+                await connection.send(messages.Holding(list(held)))
             welcome = await connection.receive()
             assert isinstance(welcome, messages.Welcome), welcome
             assert isinstance(await connection.receive(), messages.JobStart)
