@@ -15,6 +15,7 @@ from mincemeat.api import make_engine
 from mincemeat.model import Job, UserFunctions
 from mincemeat.sinks import Results, open_results, sink_for_path
 from mincemeat.sinks.base import ENDINGS
+from mincemeat.sinks.parts import open_part
 from mincemeat.sources.base import as_source
 from tests.kit import jobs, odd_results
 from tests.kit.clusters import LOOPBACK
@@ -35,6 +36,24 @@ def _nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     yield
     assert os.listdir(scratch) == []
+
+
+@pytest.mark.parametrize("slash", ["", "/"], ids=["file", "directory"])
+@pytest.mark.parametrize("ending", sorted(ENDINGS))
+def test_a_part_that_is_kept_is_as_it_was(tmp_path: Path, ending: str, slash: str) -> None:
+    """A job that goes on after kill -9 needs it again."""
+    parts = []
+    with sink_for_path(f"{tmp_path}/out{ending}{slash}") as sink:
+        for number in range(3):
+            part = open_part(sink.form, str(tmp_path / f"part{number}"))
+            part.write([f"key{number}a", f"key{number}b"], [number, number + 1])
+            part.finish()
+            parts.append((Path(part.path), Path(part.path).read_bytes()))
+            assert sink.take_part(part.path, keep=True) == 2
+    for path, content in parts:
+        assert path.read_bytes() == content
+    assert len(sink.results) == 6
+    assert sorted(sink.results) == sorted(f"key{number}{letter}" for number in range(3) for letter in "ab")
 
 
 def run_in_parts(path: str, engine: str, functions: UserFunctions, datasource: Any) -> None:

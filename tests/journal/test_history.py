@@ -23,7 +23,7 @@ def mapped(name: str, splits: int = 1, worker: str = "A") -> MapCommit:
 
 
 def reduced(name: str) -> ReduceCommit:
-    return ReduceCommit(AttemptId.parse(name), f"{name}.result", 100, 12345)
+    return ReduceCommit(AttemptId.parse(name), f"{name}.result", 100)
 
 
 def history(*records: Record) -> History:

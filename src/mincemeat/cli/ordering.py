@@ -33,8 +33,8 @@ class CountingSink(Sink):
     def prepare(self, job: Job) -> None:
         self._inner.prepare(job)
 
-    def take_part(self, path: str) -> int:
-        results = self._inner.take_part(path)
+    def take_part(self, path: str, *, keep: bool = False) -> int:
+        results = self._inner.take_part(path, keep=keep)
         self.results += results
         return results
 

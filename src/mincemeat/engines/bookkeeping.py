@@ -7,7 +7,6 @@ the scheduler's inside.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING
 from mincemeat import limits
 from mincemeat.model import Job, MapReport, Snapshot
 from mincemeat.scheduler.policy import attempt_bytes, next_split_records
-from mincemeat.shuffle.store import telling_of_a_full_disk
 
 if TYPE_CHECKING:
     from mincemeat.journal.history import SplitGroup
@@ -183,7 +181,7 @@ class ResultDrain:
     def drain(self) -> None:
         while (path := self._ready.pop(self._next, None)) is not None:
             if self._sink.form:
-                self._sink.take_part(self._copy_of(path) if self._keep else path)
+                self._sink.take_part(path, keep=self._keep)
             else:
                 from mincemeat.attempt import iter_results
 
@@ -191,11 +189,3 @@ class ResultDrain:
                 if not self._keep:
                     os.unlink(path)
             self._next += 1
-
-    @staticmethod
-    def _copy_of(path: str) -> str:
-        """A copy of the part ``path`` that the sink may cut and move. A file system that can shares the bytes."""
-        copy = f"{path}.copy"
-        with telling_of_a_full_disk(copy, os.path.getsize(path)):
-            shutil.copyfile(path, copy)
-        return copy

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mincemeat.attempt import damage_of_results
 from mincemeat.errors import InvalidJob
 from mincemeat.journal.identity import describe_job
 from mincemeat.journal.journal import Journal
@@ -46,7 +47,7 @@ class Resumable:
             functions = job.functions._replace(splitters=journal.splitters)
             job = job._replace(job_id=journal.job_id, functions=functions)
             journal.go_on()
-            self._take_results()
+            self._take_results(job)
             self._tell()
         self.job = job
 
@@ -147,12 +148,12 @@ class Resumable:
             ),
         )
 
-    def _take_results(self) -> None:
+    def _take_results(self, job: Job) -> None:
         history = self.journal.history
         assert history is not None
         for commit in history.reduce_commits():
             path = self.journal.result_path(commit)
-            if path is None:
+            if path is None or damage_of_results(path, job.functions.output):
                 log.warning("the results of %s are not as they were written, and are made again", commit.attempt)
                 continue
             self.results.append((commit.attempt, path))

@@ -66,7 +66,7 @@ class MapCommit(NamedTuple):
 
 
 class ReduceCommit(NamedTuple):
-    """The results of ``attempt`` are the file called ``file``, of ``size`` bytes with this CRC-32.
+    """The results of ``attempt`` are the file called ``file``, of ``size`` bytes.
 
     ``skipped`` and ``set_aside`` as in ``MapReport``.
     """
@@ -74,7 +74,6 @@ class ReduceCommit(NamedTuple):
     attempt: AttemptId
     file: str
     size: int
-    checksum: int
     skipped: int = 0
     set_aside: str = ""
 
@@ -83,7 +82,6 @@ class ReduceCommit(NamedTuple):
             "reduce": str(self.attempt),
             "file": self.file,
             "size": self.size,
-            "crc": self.checksum,
             "skipped": self.skipped,
             "aside": self.set_aside,
         }
@@ -178,9 +176,7 @@ class History:
     def _add_reduce(self, record: Record) -> None:
         attempt = _attempt(record["reduce"], Phase.REDUCE)
         self.plan[attempt.task.index]  # raises for one that is not planned
-        commit = ReduceCommit(
-            attempt, record["file"], record["size"], record["crc"], record["skipped"], record["aside"]
-        )
+        commit = ReduceCommit(attempt, record["file"], record["size"], record["skipped"], record["aside"])
         self._reduces.setdefault(attempt.task.index, []).append(commit)
 
     def _add_void(self, record: Record) -> None:

@@ -18,7 +18,6 @@ import pickle
 import shutil
 import sys
 from typing import Any, Final
-from zlib import crc32
 
 from mincemeat import limits
 from mincemeat.errors import InvalidJob, SpillSpaceExhausted
@@ -30,7 +29,6 @@ from mincemeat.shuffle.store import DISK_FULL, make_directory
 
 FORMAT: Final = 1
 _FILES: Final = ".files"
-_CRC_BYTES: Final = 2**20
 
 
 class Journal:
@@ -142,12 +140,9 @@ class Journal:
         self._append(plan_record(plan))
 
     def reduce_committed(self, attempt: AttemptId, path: str, skipped: int = 0, set_aside: str = "") -> None:
-        """The results of ``attempt`` are the file ``path``, in the journal's directory; theirs from the next ``sync``.
-
-        Cost: reads the file once.
-        """
+        """The results of ``attempt`` are the file ``path`` in the journal's directory from the next ``sync`` on."""
         name = os.path.relpath(path, self.directory).replace(os.sep, "/")
-        commit = ReduceCommit(attempt, name, os.path.getsize(path), _checksum(path), skipped, set_aside)
+        commit = ReduceCommit(attempt, name, os.path.getsize(path), skipped, set_aside)
         self._append(commit.to_record())
 
     def void(self, attempt: AttemptId) -> None:
@@ -169,14 +164,12 @@ class Journal:
             raise self._told(error) from error
 
     def result_path(self, commit: ReduceCommit) -> str | None:
-        """Where the results of ``commit`` are; None if they are not as they were written. Cost: reads the file."""
+        """Where the results of ``commit`` are; None if no file of that size is there. It has checksums."""
         path = os.path.join(self.directory, commit.file)
         try:
-            if os.path.getsize(path) == commit.size and _checksum(path) == commit.checksum:
-                return path
+            return path if os.path.getsize(path) == commit.size else None
         except OSError:
-            pass
-        return None
+            return None
 
     def room(self, name: str) -> str:
         """A directory for what is to outlive this process, made if it is not there: ``results``, ``blocks``, ..."""
@@ -272,11 +265,3 @@ def _difference(theirs: dict[str, str], ours: dict[str, str]) -> str:
 
 def _python() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _checksum(path: str) -> int:
-    value = 0
-    with open(path, "rb") as file:
-        while data := file.read(_CRC_BYTES):
-            value = crc32(data, value)
-    return value

@@ -54,9 +54,10 @@ class Sink(abc.ABC):
     def write(self, pairs: Iterable[Pair]) -> None:
         """Take some results, each key of the job once over all calls; they are iterated once, during the call."""
 
-    def take_part(self, path: str) -> int:
-        """Take the file ``path``, a part in ``form`` with its facts, which is gone afterwards; how many results it has.
+    def take_part(self, path: str, *, keep: bool = False) -> int:
+        """Take the file ``path``, a part in ``form`` with its facts; how many results it has.
 
+        It is gone afterwards, or with ``keep`` as it was, for somebody who may need it again.
         Asked of sinks with a ``form`` only, in the order of results. Raises: BlockCorrupt if it is not whole.
         """
         raise NotImplementedError(f"{type(self).__name__} has a form and takes no parts")

@@ -110,8 +110,14 @@ class PartDirectory:
         """Where a part that is written here should be."""
         return os.path.join(self._private, "own")
 
-    def add(self, path: str, facts: PartFacts) -> None:
+    @property
+    def may_keep(self) -> bool:
+        """Whether ``add`` may be asked to keep a part: it moves them."""
+        return False
+
+    def add(self, path: str, facts: PartFacts, *, keep: bool = False) -> None:
         """Take the file ``path``, which is gone afterwards."""
+        assert not keep
         name = f"part-{len(self._parts):05d}-{self._job}{self._ending}"
         private = os.path.join(self._private, name)
         with self.naming_full_disk():

@@ -28,9 +28,12 @@ class Stretch(NamedTuple):
 class Joint(abc.ABC):
     """Makes one file of parts. Raises: OSError, ENOSPC where the disk is full. Ended by ``finish`` or ``close``."""
 
+    # Whether ``add`` reads the part alone, where its facts are still behind it.
+    passes_over_facts: ClassVar[bool] = False
+
     @abc.abstractmethod
     def add(self, path: str, facts: PartFacts) -> None:
-        """Append the part at ``path``, whose facts are cut off. It is not needed afterwards."""
+        """Append the part at ``path``, whose facts are cut off. It is not needed afterwards, and not changed."""
 
     @abc.abstractmethod
     def finish(self) -> list[tuple[int, PartFacts]] | None:

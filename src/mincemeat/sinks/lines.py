@@ -34,6 +34,8 @@ _NO_SENDFILE: Final = (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.EOPNOTS
 class BytesJoint(Joint):
     """Parts end to end behind ``header``: copied in the kernel where that can be."""
 
+    passes_over_facts = True
+
     def __init__(self, path: str, header: bytes) -> None:
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by finish or close
         self._offset = len(header)

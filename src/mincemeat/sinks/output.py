@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from mincemeat import limits
 from mincemeat.errors import MincemeatError
 from mincemeat.model import Job, Pair
 from mincemeat.sinks.base import Sink
-from mincemeat.sinks.parts import PartWriter, format_called, open_part, take_facts
+from mincemeat.sinks.parts import PartWriter, format_called, open_part, read_facts, take_facts
 from mincemeat.sinks.single import SingleFile
 
 if TYPE_CHECKING:
@@ -69,11 +70,17 @@ class OutputSink(Sink):
                         self._own = open_part(self.form, self._destination.part_path())
                     self._own.write([key for key, _ in batch], [result for _, result in batch])
 
-    def take_part(self, path: str) -> int:
+    def take_part(self, path: str, *, keep: bool = False) -> int:
         self._destination.check_open()
         with self._aborting_on_error():
             self._add_own()
-            return self._add(path)
+            if keep and not self._destination.may_keep:
+                # Where it can, the file system shares the bytes.
+                copy = self._destination.part_path()
+                with self._destination.naming_full_disk():
+                    shutil.copyfile(path, copy)
+                return self._add(copy)
+            return self._add(path, keep=keep)
 
     def commit(self) -> None:
         if self._destination.is_open:
@@ -106,9 +113,9 @@ class OutputSink(Sink):
         self._own = None
         self._add(own.path)
 
-    def _add(self, path: str) -> int:
-        facts = take_facts(path)
-        self._destination.add(path, facts)
+    def _add(self, path: str, *, keep: bool = False) -> int:
+        facts = read_facts(path) if keep else take_facts(path)
+        self._destination.add(path, facts, keep=keep)
         self._count += facts.results
         return facts.results
 

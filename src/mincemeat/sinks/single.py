@@ -54,11 +54,17 @@ class SingleFile:
         """Where a part that is written here should be."""
         return self._target.private_path + ".part"
 
-    def add(self, path: str, facts: PartFacts) -> None:
-        """Take the file ``path``, which is gone afterwards."""
+    @property
+    def may_keep(self) -> bool:
+        """Whether ``add`` may be asked to keep a part, whose facts are behind it then."""
+        return self._joint.passes_over_facts
+
+    def add(self, path: str, facts: PartFacts, *, keep: bool = False) -> None:
+        """Take the file ``path``, which is gone afterwards, or copy it."""
         with self.naming_full_disk():
             self._joint.add(path, facts)
-        os.unlink(path)
+        if not keep:
+            os.unlink(path)
 
     def commit(self, partitions: int | None) -> list[Stretch]:
         """Put it in its place; where the results are in it. State after an error: aborted, the target untouched."""
