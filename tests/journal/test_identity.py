@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import functools, re
+import collections, datetime, functools, re
 from mincemeat.journal.identity import describe_job
 from mincemeat.model import Job, UserFunctions
 from mincemeat.sources.base import as_source
@@ -17,6 +17,8 @@ from mincemeat.sources.base import as_source
 LIMIT = 10
 WORD = re.compile("[a-z]+")
 STOP = {"the", "a", "of"}
+SINCE = datetime.date(2026, 1, 1)
+WEIGHTS = collections.Counter(spam=1)
 
 class Counter:
     step = 1
@@ -29,7 +31,7 @@ def helper(word):
 def mapfn(key, value):
     for word in WORD.findall(value):
         if word not in STOP and len(word) < LIMIT:
-            yield helper(word), 1
+            yield helper(word), 1 + WEIGHTS[word] * SINCE.year
 
 def reducefn(key, values):
     return Counter().count(values)
@@ -75,6 +77,9 @@ def test_comments_and_lines_do_not_count(tmp_path: Path, original: dict[str, str
         ("return word.lower()", "return word.upper()", {"mapfn"}),
         ("LIMIT = 10", "LIMIT = 11", {"mapfn"}),
         ('"the", "a"', '"the", "an"', {"mapfn"}),
+        ("[a-z]+", "[a-z]{2,}", {"mapfn"}),
+        ("2026, 1", "2026, 2", {"mapfn"}),
+        ("spam=1", "spam=2", {"mapfn"}),
         ("step = 1", "step = 2", {"reducefn"}),
         ("sum(values) *", "sum(values) +", {"reducefn"}),
         ("sum(c), 1)", "sum(c), 2)", {"collectfn"}),

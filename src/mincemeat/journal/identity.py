@@ -3,13 +3,14 @@
 Decides: which changes to a script make its journal another job's. Does not know: what is done then.
 
 A function counts with its instructions, its constants, its defaults, and what it refers to of the user's own: other
-functions and classes of the script, and plain values. Line numbers, comments and file names do not count, and of other
-objects (an open connection, a compiled regular expression) only the type: to ask for more would refuse jobs that are
-the same. Modules beside the script count with their source.
+functions and classes of the script, plain values, and objects with what pickle would keep of them. Line numbers,
+comments and file names do not count, nor more than the type of what cannot be pickled. Modules beside the script count
+with their source.
 """
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import hashlib
 import types
@@ -60,7 +61,8 @@ class _Walk:
     def __init__(self, by_value: set[str]) -> None:
         self.hash = hashlib.sha256()
         self._by_value = by_value
-        self._seen: dict[int, int] = {}
+        # By identity, with the object: another one must not take its place in memory meanwhile.
+        self._seen: dict[int, tuple[int, Any]] = {}
 
     def _say(self, *words: str) -> None:
         for word in words:
@@ -73,9 +75,9 @@ class _Walk:
             self._say(kind.__name__, repr(value))
             return
         if id(value) in self._seen or depth > _DEPTH_MAX:
-            self._say("again", str(self._seen.get(id(value))))
+            self._say("again", str(self._seen.get(id(value), (-1,))[0]))
             return
-        self._seen[id(value)] = len(self._seen)
+        self._seen[id(value)] = len(self._seen), value
         if isinstance(value, types.CodeType):
             self._add_code(value, depth + 1)
         elif isinstance(value, types.FunctionType):
@@ -146,11 +148,25 @@ class _Walk:
         self._say("instance", kind.__module__, kind.__qualname__)
         if isinstance(value, types.BuiltinFunctionType):
             self._say(str(getattr(value, "__module__", "")), value.__qualname__)
-        elif kind.__module__ in self._by_value or kind.__module__ == "mincemeat.reducers":
-            self.add(kind, depth)
-            self.add(getattr(value, "__dict__", None), depth)
         elif callable(getattr(value, "__wrapped__", None)):  # functools.cache and its like
             self.add(value.__wrapped__, depth)
+        else:
+            if kind.__module__ in self._by_value:
+                self.add(kind, depth)
+            self.add(_kept_of(value), depth)
+
+
+def _kept_of(value: Any) -> Any:
+    """What pickle keeps of ``value``, as plain values; None if that cannot be told."""
+    try:
+        reduce = copyreg.dispatch_table.get(type(value))
+        reduced = value.__reduce_ex__(2) if reduce is None else reduce(value)
+        if isinstance(reduced, str):
+            return reduced
+        # The function that makes it anew, its arguments, its state; elements of lists and dicts that come in iterators.
+        return [*reduced[:3], *(list(rest) for rest in reduced[3:5] if rest is not None)]
+    except Exception:  # noqa: BLE001 - whatever a user's __reduce__ may raise
+        return None
 
 
 def _names_in(code: types.CodeType) -> set[str]:

@@ -257,7 +257,7 @@ def _may_be_torn_head(file: LogFile) -> bool:
 
 
 def _difference(theirs: dict[str, str], ours: dict[str, str]) -> str:
-    for name in ours.keys() | theirs.keys():
+    for name in {**ours, **theirs}:
         if theirs.get(name) != ours.get(name):
             return f"{name} is not what it was"
     return ""
