@@ -103,6 +103,31 @@ def tls_server(context: ssl.SSLContext) -> StrangerHandler:
     return speak
 
 
+def test_an_answer_damaged_on_its_way_says_nothing_of_the_server() -> None:
+    """It was said not to be a mincemeat server, at which a worker ends for good."""
+    context, _ = server_context()
+
+    async def speak(accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        loop = asyncio.get_running_loop()
+        arrived, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(arrived, leaving, server_side=True)
+        arrived.write(await loop.sock_recv(accepted, 65536))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        answer = bytearray(leaving.read())
+        answer[-1] ^= 1
+        await loop.sock_sendall(accepted, answer)
+        await read_to_end(accepted)
+
+    async def scenario() -> None:
+        async with stranger_server(speak) as port:
+            with pytest.raises(ConnectionFailed, match="damaged on its way"):
+                await dial_port(port)
+
+    run(scenario())
+
+
 def test_an_echo_is_no_server() -> None:
     async def echo(accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()

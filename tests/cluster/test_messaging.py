@@ -13,7 +13,7 @@ from mincemeat.cluster.stream import TlsStream
 from mincemeat.errors import AuthenticationError, ConnectionFailed, LocalProtocolError, RemoteProtocolError
 from mincemeat.wire.messages import Answer, Chunk, End, Get, Heartbeat, Message
 from mincemeat.wire.tickets import is_ticket_valid, ticket, ticket_key
-from tests.cluster.kit import HOST, check_closed, closing, listening, run, stranger
+from tests.cluster.kit import HOST, check_closed, check_echo, closing, listening, run, stranger
 
 KEY = ticket_key(bytes(32), "holder", 0)
 
@@ -32,6 +32,13 @@ async def holder(connection: Connection) -> None:
             return
         await connection.send(Answer(True, "", 3))
         await connection.send_body([b"a", b"", b"bc"])
+
+
+def plain_transport(connection: Connection) -> asyncio.Transport:
+    """What carries its bytes, below TLS."""
+    stream = connection._stream
+    assert isinstance(stream, TlsStream)
+    return stream._plain
 
 
 async def collect(body: AsyncIterator[bytes]) -> list[bytes]:
@@ -111,6 +118,26 @@ def test_the_end_in_the_middle_of_a_message_is_told() -> None:
             with pytest.raises(ConnectionFailed, match=f"{HOST}:{port} closed the connection in the middle of a"):
                 await connection.receive()
         await listener.close()
+
+    run(scenario())
+
+
+def test_bytes_damaged_on_their_way_are_a_lost_connection_on_both_sides() -> None:
+    """They were a protocol error, at which a worker ended for good instead of dialing again."""
+
+    async def scenario() -> None:
+        async with listening() as hall, closing(await hall.dial()) as connection:
+            await check_echo(connection)
+            [other] = hall.connections
+            record = bytes.fromhex("1703030020") + bytes(32)  # the form of a record of TLS 1.3, and no key fits
+            plain_transport(other).write(record)
+            with pytest.raises(ConnectionFailed, match=r"damaged on its way \(.*BAD_RECORD_MAC"):
+                await connection.receive()
+        async with listening() as hall, closing(await hall.dial()) as connection:
+            await check_echo(connection)
+            plain_transport(connection).write(record)  # which the other side tells by an alert
+            with pytest.raises(ConnectionFailed, match=r"damaged on its way \(.*BAD_RECORD_MAC"):
+                await connection.receive()
 
     run(scenario())
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 
 from mincemeat import limits
 from mincemeat.cluster.messaging import Connection, format_address
-from mincemeat.cluster.stream import TlsStream
+from mincemeat.cluster.stream import TlsStream, is_damage
 from mincemeat.cluster.tls import ALPN, client_context, peer_fingerprint
 from mincemeat.errors import (
     AuthenticationError,
@@ -104,6 +104,8 @@ class _Stranger(RemoteProtocolError):
 
 def _tell(where: str, error: BaseException, timeout: float, *, is_connected: bool) -> MincemeatError | None:
     """What the caller should read; None for what is none of the connection's failures."""
+    if isinstance(error, ssl.SSLError) and is_damage(error):
+        return ConnectionFailed(f"{where} answers, and something was damaged on its way")
     if isinstance(error, ssl.SSLError):
         error = _Stranger(_explain_tls(error))
     if isinstance(error, _Stranger):

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 
 from mincemeat import limits
-from mincemeat.errors import ConnectionFailed, LocalProtocolError, RemoteProtocolError
+from mincemeat.errors import ConnectionFailed, LocalProtocolError
 
 _RECORD_BYTES = 2**14  # a TLS record's plaintext (RFC 8446, section 5.1): what one read of an SSLObject gives at most
 
@@ -157,7 +157,8 @@ class TlsStream(asyncio.Protocol):
     async def read(self) -> bytes:
         """All bytes that are there, at least one; b"" at the end of the stream, however it came about.
 
-        Raises: RemoteProtocolError for bytes that are not TLS.
+        Raises: ConnectionFailed for bytes, of either side's, that no key fits any more: whoever speaks TLS has made
+        them well, so they were changed on their way, by chance or by somebody, and another connection may fare better.
         """
         while True:
             self._take_arrived()
@@ -187,7 +188,9 @@ class TlsStream(asyncio.Protocol):
         except ssl.SSLZeroReturnError:
             self._at_end = True
         except ssl.SSLError as error:
-            raise RemoteProtocolError(f"the peer's bytes are not valid TLS ({_reason(error)})") from error
+            raise ConnectionFailed(
+                f"the connection broke: something was damaged on its way ({_reason(error)})"
+            ) from error
         finally:
             self._flush()  # TLS answers a request for new keys
         return b"".join(pieces)
@@ -272,6 +275,11 @@ def _host_and_port(name: object) -> tuple[str, int]:
         return "", 0  # asyncio could not ask: the peer was gone before the connection was made
     host, port = name[:2]
     return (host.removeprefix("::ffff:") if "." in host else host), port
+
+
+def is_damage(error: ssl.SSLError) -> bool:
+    """Whether a handshake failed because bytes were changed on their way. Both ends had agreed on keys then."""
+    return "BAD_RECORD_MAC" in (error.reason or "")
 
 
 def _reason(error: ssl.SSLError) -> str:
