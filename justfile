@@ -20,6 +20,10 @@ ci:
 simulate seeds="2000":
     python -m tests.simulation --seeds {{seeds}}
 
+# real processes under faults, for so many minutes; see docs/chaos.md
+chaos minutes="5":
+    python -m tests.chaos --minutes {{minutes}}
+
 # events per second and bytes per task of the scheduler
 bench-scheduler:
     python bench/scheduler.py
