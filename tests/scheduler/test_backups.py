@@ -159,6 +159,25 @@ def test_an_attempt_that_cannot_be_cloned_takes_no_place_from_one_that_can() -> 
     assert starts(stage.send(Tick(), at=stage.now + 100.0)) == [("beside", "m-00001.1")]
 
 
+def test_a_worker_that_was_slow_before_is_not_waited_for_as_long_as_another() -> None:
+    """One of 1,746 workers took ten times as long: three times the median had to pass again for its last attempt."""
+    stage = Stage(backups=True)
+    stage.join("s")
+    stage.split()
+    stage.join("a")
+    for number in range(1, 11):
+        stage.split()
+        stage.now += 10.0
+        stage.done("a", f"m-{number:05d}.0")
+    stage.done("s", "m-00000.0")
+    stage.split(2)
+    stage.exhaust()
+    names = dict(stage.running())
+    stage.done("a", names["a"])
+    assert starts(stage.send(Tick(), at=stage.now + 9.0)) == []
+    assert starts(stage.send(Tick(), at=stage.now + 6.0)) == [("a", names["s"].replace(".0", ".1"))]
+
+
 def test_splits_that_failed_together_get_no_further_backup() -> None:
     """One of them hung: each attempt at all of them was backed up before it failed, so none was attempted alone."""
     stage = Stage(backups=True)

@@ -151,6 +151,13 @@ def test_no_straggler_before_three_quarters_are_committed() -> None:
     assert straggles_after(2.0, committed=75) == 6.0
 
 
+def test_attempt_of_a_worker_that_was_slow_straggles_as_soon_as_others_were_done() -> None:
+    assert policy.straggler_seconds(committed=75, total=100, recent_seconds=[2.0], was_slow=True) == 2.0
+    assert policy.straggler_seconds(committed=74, total=100, recent_seconds=[2.0], was_slow=True) == math.inf
+    assert policy.slow_seconds([2.0]) == 6.0
+    assert policy.slow_seconds([]) == math.inf
+
+
 def test_small_phase_has_stragglers_as_soon_as_one_task_is_committed() -> None:
     assert straggles_after(2.0, committed=1, total=9) == 6.0
 

@@ -121,8 +121,11 @@ class Ledger:
 
     # -- look-ups ----------------------------------------------------------------------------------------
 
+    def phase(self, phase: Phase) -> PhaseLedger:
+        return self.map if phase is Phase.MAP else self.reduce
+
     def phase_of(self, task: TaskId) -> PhaseLedger:
-        return self.map if task.phase is Phase.MAP else self.reduce
+        return self.phase(task.phase)
 
     def find_task(self, task: TaskId) -> TaskRecord | None:
         tasks = self.phase_of(task).tasks
@@ -311,8 +314,9 @@ class Ledger:
         """Its output becomes its tasks'. Other attempts of them that run are the caller's to end next."""
         self._end_attempt(attempt, AttemptState.COMMITTED, now, "")
         self._take_output(attempt)
-        self.phase_of(attempt.task.id).seconds.append(now - attempt.started)
-        worker = attempt.worker
+        worker, seconds, phase = attempt.worker, now - attempt.started, attempt.task.id.phase
+        worker.latest = phase, seconds
+        self.phase(phase).seconds.append(seconds)
         if worker.strikes:
             del worker.strikes[next(iter(worker.strikes))]
 

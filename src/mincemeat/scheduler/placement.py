@@ -5,8 +5,10 @@ Decides: by reading a ledger, without changing it. Knows nothing of events and i
 
 from __future__ import annotations
 
+import functools
 import math
 
+from mincemeat.model import Phase
 from mincemeat.scheduler import policy
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
 from mincemeat.scheduler.state import AttemptRecord, AttemptState, WorkerRecord
@@ -35,32 +37,39 @@ def choose_backups(ledger: Ledger, phase: PhaseLedger, now: float) -> list[tuple
     Cost: O(workers + running attempts), once the phase is old enough.
     """
     total = len(phase.tasks)
-    straggles_after = policy.straggler_seconds(committed=phase.committed, total=total, recent_seconds=phase.seconds)
+    patience = functools.partial(
+        policy.straggler_seconds, committed=phase.committed, total=total, recent_seconds=phase.seconds
+    )
+    straggles_after, slow_straggles_after = patience(), patience(was_slow=True)
     cloned_after = policy.clone_seconds(total=total, recent_seconds=phase.seconds)
-    started_before = now - min(straggles_after, cloned_after)
-    if started_before == -math.inf:
+    if min(straggles_after, cloned_after) == math.inf:
         return []
-    late: list[AttemptRecord] = []
+    slow_seconds = {told: policy.slow_seconds(ledger.phase(told).seconds) for told in Phase}
+    earliest = now - min(slow_straggles_after, cloned_after)
+    late: list[tuple[AttemptRecord, bool]] = []
     backups = 0
     for worker in ledger.workers.values():
         for attempt in worker.running:
-            # Else it is nothing to look at, as nearly all are.
-            if attempt.started < started_before or attempt.id.number > ledger.first_number:
-                rivals = attempt.task.running_attempts()
-                if len(rivals) > 1:
-                    backups += attempt is rivals[-1]
-                elif attempt.started < started_before and _may_have_backup(attempt, phase):
-                    late.append(attempt)
+            if attempt.started >= earliest and attempt.id.number <= ledger.first_number:
+                continue  # neither late nor a backup, as most are
+            rivals = attempt.task.running_attempts()
+            if len(rivals) > 1:
+                backups += attempt is rivals[-1]
+                continue
+            age = now - attempt.started
+            was_slow = worker.latest is not None and worker.latest[1] > slow_seconds[worker.latest[0]]
+            is_straggler = age > (slow_straggles_after if was_slow else straggles_after)
+            if (is_straggler or age > cloned_after) and _may_have_backup(attempt, phase):
+                late.append((attempt, is_straggler))
     room = policy.backup_room(
         running_total=ledger.running, backups_running=backups, idle_slots=ledger.free_slots, total=total
     )
     free = {worker: worker.free for worker in ledger.free.values()} if late else {}
     placed: list[tuple[AttemptRecord, WorkerRecord]] = []
-    for first in sorted(late, key=lambda attempt: attempt.started):
+    for first, is_straggler in sorted(late, key=lambda pair: pair[0].started):
         if len(placed) >= room:
             break
         avoided = first.task.avoided | {first.worker.name}
-        is_straggler = first.started < now - straggles_after
         for worker, slots in free.items():
             if slots and worker.name not in avoided and (is_straggler or worker.host != first.worker.host):
                 free[worker] -= 1

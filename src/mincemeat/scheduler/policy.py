@@ -164,16 +164,23 @@ def attempt_timeout(task_timeout: float, splits: int) -> float:
     return min(task_timeout * splits, task_timeout + limits.ATTEMPT_SECONDS)
 
 
-def straggler_seconds(*, committed: int, total: int, recent_seconds: Sequence[float]) -> float:
+def straggler_seconds(*, committed: int, total: int, recent_seconds: Sequence[float], was_slow: bool = False) -> float:
     """How long an attempt must have run to be a straggler; infinite while its phase is too young to tell.
 
-    ``committed`` of ``total`` tasks of the phase are done, the latest of them in ``recent_seconds``.
+    ``committed`` of ``total`` tasks of the phase are done, the latest of them in ``recent_seconds``. ``was_slow``: its
+    worker took so long for its last one, too, that it is not given as much time to prove it again.
     Source: Dean and Ghemawat 2004, section 3.6.
     """
     share = 0.0 if total < limits.SMALL_JOB_TASKS else limits.BACKUP_AFTER_COMMITTED_SHARE
     if not recent_seconds or committed < share * total:
         return math.inf
-    return max(limits.BACKUP_SECONDS_LEAST, limits.BACKUP_WHEN_SLOWER_THAN_MEDIAN * _median(recent_seconds))
+    times = 1.0 if was_slow else limits.BACKUP_WHEN_SLOWER_THAN_MEDIAN
+    return max(limits.BACKUP_SECONDS_LEAST, times * _median(recent_seconds))
+
+
+def slow_seconds(recent_seconds: Sequence[float]) -> float:
+    """Whoever took longer than this for its last attempt, in a phase whose latest took ``recent_seconds``, is slow."""
+    return limits.BACKUP_WHEN_SLOWER_THAN_MEDIAN * _median(recent_seconds) if recent_seconds else math.inf
 
 
 def clone_seconds(*, total: int, recent_seconds: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeVar
 
 from mincemeat.errors import MincemeatError
-from mincemeat.model import AttemptId, RecordMark, TaskId
+from mincemeat.model import AttemptId, Phase, RecordMark, TaskId
 
 
 class JobState(enum.Enum):
@@ -159,7 +159,7 @@ def check_move(moves: Mapping[S, Mapping[S, str]], source: S, target: S, subject
 class WorkerRecord:
     """What the scheduler knows of one incarnation of a worker. Kept after it left, so that late words find nobody."""
 
-    __slots__ = ("host", "name", "outputs", "reason", "running", "slots", "state", "strikes")
+    __slots__ = ("host", "latest", "name", "outputs", "reason", "running", "slots", "state", "strikes")
 
     def __init__(self, name: str, slots: int, host: str = "") -> None:
         self.name = name
@@ -173,6 +173,8 @@ class WorkerRecord:
         # Different tasks whose failure here is held against the worker, oldest first; a commit here takes one off.
         self.strikes: dict[TaskRecord, None] = {}
         self.reason = ""
+        # In which phase its latest committed attempt was, and how many seconds that took.
+        self.latest: tuple[Phase, float] | None = None
 
     @property
     def free(self) -> int:
