@@ -53,6 +53,7 @@ def run(
     backups: bool | None = None,
     on_error: str = "raise",
     max_skipped: int | None = limits.MAX_SKIPPED,
+    preflight: bool = True,
     memory: int | str | None = None,
     output: str | os.PathLike[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
@@ -88,6 +89,9 @@ def run(
             on which ``mapfn`` fails, and keys on which ``reducefn`` does, are set aside and listed in ``failures`` of
             what comes back. Nothing that such a record emitted counts.
         max_skipped: more of them fail the job; None: any number may be set aside, 0: none.
+        preflight: functions that cannot be called with their arguments are refused before anything starts. If the job
+            lasts longer than half a second, a process on this machine takes a few records through all functions, and
+            what is missing in one of them (a NameError, an ImportError) fails the job then.
         memory: about how many bytes of keys and values one slot holds, as a number or as text such as ``"256MB"``;
             what is more goes to disk. Default: a share of this machine's memory, at most 256 MiB.
         output: the file that results are written to, as its ending says: .jsonl, .csv, .tsv, .txt, .sqlite, .db,
@@ -135,6 +139,7 @@ def run(
         backups=backups,
         on_error=on_error,
         max_skipped=max_skipped,
+        preflight=preflight,
         memory=memory,
         progress=progress,
     )
@@ -160,6 +165,7 @@ def run_job(
     backups: bool | None = None,
     on_error: str = "raise",
     max_skipped: int | None = limits.MAX_SKIPPED,
+    preflight: bool = True,
     memory: int | str | None = None,
     progress: bool | None = None,
 ) -> JobEnd:
@@ -171,7 +177,7 @@ def run_job(
         memory_bytes = slot_memory_bytes(memory, engine.local_slots)
         job = Job(
             job_id=os.urandom(6).hex(),  # not secrets: it takes 20 ms to import
-            functions=_checked_functions(functions)._replace(output=sink.form),
+            functions=_checked_functions(functions, preflight)._replace(output=sink.form),
             partitions=_checked_int("partitions", partitions, 1, limits.PARTITIONS_MAX),
             max_attempts=_checked_int(
                 "max_attempts", limits.MAX_ATTEMPTS if max_attempts is None else max_attempts, 1, 1000
@@ -179,6 +185,7 @@ def run_job(
             task_timeout_seconds=_checked_timeout(task_timeout),
             backups=_checked_bool("backups", True if backups is None else backups),
             skips=_checked_on_error(on_error, max_attempts),
+            preflight=_checked_bool("preflight", preflight),
             max_skipped=None if max_skipped is None else _checked_int("max_skipped", max_skipped, 0, 2**31),
             memory_bytes=memory_bytes,
             reduce_task_bytes=min(
@@ -292,6 +299,7 @@ class Server:
         backups: bool | None = None,
         on_error: str = "raise",
         max_skipped: int | None = limits.MAX_SKIPPED,
+        preflight: bool = True,
         memory: int | str | None = None,
         output: str | os.PathLike[str] | None = None,
         journal: str | os.PathLike[str] | None = None,
@@ -312,6 +320,7 @@ class Server:
         self.backups = backups
         self.on_error = on_error
         self.max_skipped = max_skipped
+        self.preflight = preflight
         self.memory = memory
         self.output = output
         self.journal = journal
@@ -362,6 +371,7 @@ class Server:
             backups=self.backups,
             on_error=self.on_error,
             max_skipped=self.max_skipped,
+            preflight=self.preflight,
             memory=self.memory,
             progress=self.progress,
         )
@@ -404,7 +414,7 @@ def _refuse(engine: str, options: dict[str, Any]) -> None:
             raise InvalidJob(f"engine {engine!r} cannot honour {option}=; leave it out or choose another engine")
 
 
-def _checked_functions(functions: UserFunctions) -> UserFunctions:
+def _checked_functions(functions: UserFunctions, preflight: bool) -> UserFunctions:
     for name in ("mapfn", "reducefn", "collectfn", "partitionfn"):
         function = getattr(functions, name)
         if function is not None and not callable(function):
@@ -413,6 +423,10 @@ def _checked_functions(functions: UserFunctions) -> UserFunctions:
     if not isinstance(functions.sort_values, bool) and not callable(functions.sort_values):
         raise InvalidJob(f"sort_values must be True, False or a key function, not {functions.sort_values!r}")
     map_side(functions)  # raises for a combiner that cannot be one
+    if preflight:
+        from mincemeat.preflight import check_calls
+
+        check_calls(functions)
     return functions
 
 

@@ -208,6 +208,19 @@ SAMPLE_PULL_SECONDS: Final = 0.2
 SAMPLE_SECONDS: Final = 1.0
 SAMPLE_SECONDS_MAX: Final = 20.0
 
+# -- preflight -------------------------------------------------------------------------------------------
+
+# A job that is over by then gains nothing from a look at its functions; one that is not does not notice it.
+PREFLIGHT_AFTER_SECONDS: Final = 0.5
+# No record is begun after this time, no key after as much again, and all is given up then: a slip shows at once.
+PREFLIGHT_SECONDS: Final = 0.2
+PREFLIGHT_SECONDS_MAX: Final = 1.0
+PREFLIGHT_POLL_SECONDS: Final = 0.05
+# So many splits, records of each, keys of theirs, and pairs of each record.
+PREFLIGHT_SPLITS: Final = 2
+PREFLIGHT_RECORDS: Final = 4
+PREFLIGHT_PAIRS: Final = 1000
+
 # -- scheduler -------------------------------------------------------------------------------------------
 
 HEARTBEAT_SECONDS: Final = 2.0

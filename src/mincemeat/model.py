@@ -90,6 +90,7 @@ class Job(NamedTuple):
 
     ``memory_bytes`` bounds one slot's group buffer; ``task_timeout_seconds`` bounds one attempt, ``None`` is no bound.
     ``backups``: idle slots of a cluster may repeat what takes far longer than it should.
+    ``preflight``: a few records go through all functions beside a job that is not over soon.
     ``skips``: bad records are set aside instead of failing the job, at most ``max_skipped`` of them (``None``: any).
     """
 
@@ -101,6 +102,7 @@ class Job(NamedTuple):
     task_timeout_seconds: float | None = None
     reduce_task_bytes: int = limits.REDUCE_TASK_BYTES
     backups: bool = True
+    preflight: bool = False
     skips: bool = False
     max_skipped: int | None = limits.MAX_SKIPPED
 

@@ -14,7 +14,8 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -40,7 +41,7 @@ def main(channel_fd: int | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
-    slot = Slot()
+    slot = Slot(channel.sendall)
     _import_what_every_job_needs()
     try:
         channel.sendall(encode({"did": "ready"}))
@@ -55,7 +56,8 @@ def main(channel_fd: int | None) -> None:
 class Slot:
     """The slot's side of the conversation, without the socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[bytes], None] | None = None) -> None:
+        self._say = say
         self._code = b""
         self._functions: UserFunctions | None = None
         self._job: Header = {}
@@ -70,6 +72,8 @@ class Slot:
             return None
         if header["do"] == "sample":
             return self._sampled(body)
+        if header["do"] == "preflight":
+            return self._try_records(header, body)
         name = header["attempt"]
         gc.collect(0)
         gc.disable()  # millions of small objects are alive in a group buffer, and none of ours form cycles
@@ -132,6 +136,18 @@ class Slot:
         answer = answer_sample(self._load, payloads, self._job["partitions"])
         _flush_output()
         return encode({"did": "sampled"}, answer) + encode({"did": "ready"})
+
+    def _try_records(self, header: Header, payloads: bytes) -> bytes:
+        from mincemeat.preflight import answer_preflight
+
+        with suppress(_CodeUnloadable):
+            self._load()
+        assert self._say is not None
+        self._say(encode({"did": "loaded"}))
+        facts = {name: header[name] for name in ("is_everywhere", "skips")}
+        failure = answer_preflight(self._load, payloads, self._describe, **facts)
+        _flush_output()
+        return encode({"did": "tried"}) if failure is None else failed_message("", failure)
 
     def _load(self) -> UserFunctions:
         if self._functions is None:

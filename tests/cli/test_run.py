@@ -339,13 +339,14 @@ def test_attempts_time_limit_and_memory_reach_the_job(
     monkeypatch.setattr("mincemeat.cli.run.make_engine", lambda *_, **__: None)
     monkeypatch.setattr("mincemeat.cli.run.run_job", fake)
     limits = ("--max-attempts", "5", "--task-timeout", "9", "--memory", "2MiB", "--max-skipped", "7")
-    code, _, said = run(wordcount, rhyme, *limits, "--no-backups", "--on-error", "skip", "--progress")
+    code, _, said = run(wordcount, rhyme, *limits, "--no-backups", "--no-preflight", "--on-error", "skip", "--progress")
     assert given == {
         "max_attempts": 5,
         "task_timeout": 9.0,
         "backups": False,
         "on_error": "skip",
         "max_skipped": 7,
+        "preflight": False,
         "memory": 2 * 2**20,
         "progress": True,
     }

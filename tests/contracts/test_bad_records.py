@@ -27,7 +27,7 @@ def run(engine: str, datasource: Any, mapfn: Any, reducefn: Any = poison.collect
         where |= {"password": "changeme", "host": LOOPBACK, "port": 0}
     if engine == "inline":
         where = {}
-    return mincemeat.run(datasource, mapfn, reducefn, engine=engine, progress=False, **where, **options)
+    return mincemeat.run(datasource, mapfn, reducefn, engine=engine, progress=False, **(where | options))
 
 
 def skip(engine: str, *functions: Any, **options: Any) -> Any:

@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     {"scheduler", "wire"},
     {"shuffle", "sources", "sinks", "usercode"},
     {"careful"},
-    {"attempt", "sampling", "journal"},
+    {"attempt", "sampling", "preflight", "journal"},
     {"slot_channel"},
     {"slots"},
     {"slot_main", "cluster"},

@@ -179,6 +179,13 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="fail the job when more records than that were set aside; any: never (default: %(default)s)",
     )
     engine.add_argument(
+        "--preflight",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="try a few records on all functions while the job begins, so that a name or import that is missing in "
+        "reducefn shows at once (default: yes)",
+    )
+    engine.add_argument(
         "--memory",
         metavar="SIZE",
         type=_memory,

@@ -50,6 +50,7 @@ def run_job_file(options: Namespace) -> None:
             backups=options.backups,
             on_error=options.on_error,
             max_skipped=options.max_skipped,
+            preflight=options.preflight,
             memory=options.memory,
             progress=options.progress,
         )

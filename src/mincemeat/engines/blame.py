@@ -94,6 +94,25 @@ def _load_exception(failure: Failure) -> Exception | None:
     return loaded if isinstance(loaded, Exception) else None
 
 
+def preflight_error(failure: Failure) -> Exception:
+    """What the caller should see raised for what a preflight found: as ``job_error``."""
+    story = JobFailed(
+        f"{failure.function} raised {failure.exception_type}{failure.place()}, and would for any other: "
+        f"{failure.message}. The job stops before it comes to that. (preflight=False or --no-preflight goes without "
+        "this look ahead.)",
+        function=failure.function,
+        key=failure.key,
+        exception_type=failure.exception_type,
+        remote_traceback=failure.traceback,
+        attempt="preflight",
+    )
+    original = _load_exception(failure)
+    if original is None:
+        return story
+    original.__cause__ = story
+    return original
+
+
 _MORE = "Mend the function, or allow more with max_skipped= (--max-skipped)."
 
 

@@ -21,6 +21,7 @@ from mincemeat.cluster.coordinator import Coordinator, JobEnded
 from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
+from mincemeat.engines.preflight import Preflight
 from mincemeat.engines.sampling import with_splitters_by_own_slot
 from mincemeat.errors import JobFailed, MincemeatError, UserCodeError
 from mincemeat.model import AttemptId, Job, MapReport
@@ -71,6 +72,10 @@ def carry_out(
         else:
             scratch = resumable.results_directory()
         caller = _Caller(job, source, sink, split, resumable=resumable)
+        if resumable is None or resumable.is_new:
+            # Workers may have what this machine has not, a package for example.
+            caller.preflight = Preflight(job, is_everywhere=False)
+            cleanup.callback(caller.preflight.close)
         journal = None if resumable is None else resumable.journal
         coordinator = Coordinator(job, code, secret, scratch, caller, journal=journal)
         thread = _CoordinatorThread(coordinator, host, port)
@@ -193,6 +198,7 @@ class _Caller:
         self._requests: Requests = queue.SimpleQueue() if requests is None else requests
         self._clock = clock
         self._ended: JobEnded | None = None
+        self.preflight: Preflight | None = None
 
     # -- called in the coordinator's thread --------------------------------------------------------------
 
@@ -249,6 +255,8 @@ class _Caller:
                 self.serve(coordinator, timeout=OBSERVE_SECONDS)
             except queue.Empty:
                 pass
+            if self.preflight is not None:
+                self.preflight.check()
             now = self._clock()
             attendance.check(coordinator.counts().workers)
             if observe is not None and now >= observe_at:
@@ -282,6 +290,8 @@ class _Caller:
 
     def _pull(self, coordinator: Coordinator) -> None:
         splits = self._ledger.pull(coordinator.counts().slots)
+        if splits is not None and self.preflight is not None:
+            self.preflight.see(splits, self._source)
         if splits is None:
             coordinator.post(coordinator.input_exhausted)
         else:

@@ -20,6 +20,7 @@ from mincemeat.attempt import damage_of_results
 from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
+from mincemeat.engines.preflight import Preflight
 from mincemeat.engines.sampling import with_splitters
 from mincemeat.errors import BlockCorrupt, UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, Span
@@ -86,6 +87,9 @@ def carry_out(
             cleanup.callback(first.kill)
             run = _LocalRun(job, Ledger(job, source, split), source, sink, scratch, slots, resumable)
             cleanup.callback(run.close)
+            if resumable is None or resumable.is_new:
+                run.preflight = Preflight(job, is_everywhere=True)
+                cleanup.callback(run.preflight.close)
             for process in (first, *processes):
                 run.add_slot(process)
             run.until_done(observe)
@@ -160,6 +164,7 @@ class _LocalRun:
         self._events: deque[events.Event] = deque()
         self._finished = False
         self.set_aside = SetAside()
+        self.preflight: Preflight | None = None
         self._is_planned = resumable is not None and resumable.is_planned
 
     def until_done(self, observe: Observer | None) -> None:
@@ -174,6 +179,8 @@ class _LocalRun:
             for key, _ in self._selector.select(self._patience(now, observe_at if observe else None)):
                 self._read(key.data)
             self._end_overdue(time.monotonic())
+            if self.preflight is not None:
+                self.preflight.check()
             self._drain.drain()
         self._drain.drain()
         if observe is not None:
@@ -221,6 +228,8 @@ class _LocalRun:
         match instruction:
             case instructions.ProduceSplit():
                 splits = self._ledger.pull(self._slots_max)
+                if splits is not None and self.preflight is not None:
+                    self.preflight.see(splits, self._source)
                 self._note_splits(splits)
                 self._handle(
                     events.InputExhausted() if splits is None else events.SplitsProduced(splits.start, len(splits))
@@ -498,6 +507,8 @@ class _LocalRun:
             moments.append(observe_at)
         if self._starved_since is not None:
             moments.append(self._starved_since + _STARVED_SECONDS)
+        if self.preflight is not None and (due := self.preflight.wake_at) is not None:
+            moments.append(due)
         # At most an hour, because select() cannot count the milliseconds of a month.
         return max(0.0, min(min(moments) - now, 3600.0)) if moments else None
 
