@@ -2,7 +2,7 @@
 
 Decides: which faults are certain: those that no other record, value or machine would cure. Knows nothing of processes;
 who calls it may be ended at any moment. Anything else that goes wrong here is left for the job to meet and to tell,
-with all its attempts.
+with all its attempts. Little is imported here for the first part, for which every job waits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from mincemeat import limits
 from mincemeat.errors import InvalidJob, UserCodeError
 from mincemeat.model import Failure, UserFunctions
 from mincemeat.shuffle.batches import columns_of, is_batch
-from mincemeat.shuffle.group import user_code_error
 from mincemeat.shuffle.recognise import map_side, reduce_side
-from mincemeat.sources.base import open_split
 
 _VARARGS: Final = 0x04  # of a code object's flags: it takes *args
 _COROUTINE: Final = 0x80 | 0x200  # async def, without or with yield
@@ -171,10 +169,14 @@ class _Trial:
         is_of_call = isinstance(error, TypeError) and isinstance(function, types.FunctionType | types.MethodType)
         link = error.__traceback__
         if isinstance(error, self._certain) or (is_of_call and link is not None and link.tb_next is None):
+            from mincemeat.shuffle.group import user_code_error
+
             raise user_code_error(name, key, error) from error
 
 
 def _first_records(payloads: Sequence[bytes]) -> Iterator[tuple[Any, Any]]:
+    from mincemeat.sources.base import open_split
+
     for payload in payloads:
         with io.BytesIO(payload) as stream:
             yield from islice(open_split(stream), limits.PREFLIGHT_RECORDS)

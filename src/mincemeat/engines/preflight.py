@@ -14,13 +14,16 @@ from __future__ import annotations
 import pickle
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from mincemeat import limits, usercode
 from mincemeat.engines.blame import preflight_error
 from mincemeat.model import Job
 from mincemeat.slot_channel import Decoder, read_failure
 from mincemeat.slots import SlotProcess
-from mincemeat.sources.base import Source
+
+if TYPE_CHECKING:
+    from mincemeat.sources.base import Source
 
 
 class Preflight:
