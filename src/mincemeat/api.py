@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mincemeat import limits
-from mincemeat.errors import InvalidJob
+from mincemeat.errors import InvalidJob, JobFailed
 from mincemeat.limits import DEFAULT_PORT
 from mincemeat.memory import memory_bytes as slot_memory_bytes
 from mincemeat.model import (
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from mincemeat.sinks.base import Sink
     from mincemeat.sinks.memory import MemorySink, ResultDict
     from mincemeat.sinks.output import OutputSink
+    from mincemeat.sources.base import Source
 
 Password = str | bytes
+KeepFailures = Callable[["tuple[RecordFailure, ...]", "Source"], None]
 SortValues = bool | Callable[[Any], Any] | None
 
 
@@ -168,10 +170,12 @@ def run_job(
     preflight: bool = True,
     memory: int | str | None = None,
     progress: bool | None = None,
+    keep_failures: KeepFailures | None = None,
 ) -> JobEnd:
     """Carry one job from ``datasource`` to ``sink`` and commit that.
 
-    The sink is aborted when the job fails, so that nothing half-written is left.
+    The sink is aborted when the job fails, so that nothing half-written is left. ``keep_failures`` is called while the
+    source is still open: with the records that were set aside, if there are any, or the one that failed the job.
     """
     with sink:  # aborted by whatever is raised
         memory_bytes = slot_memory_bytes(memory, engine.local_slots)
@@ -205,7 +209,11 @@ def run_job(
                     raise InvalidJob(f"{sink.target!r} is an input of this job; name another file for the results")
                 with progress_line(progress) as line:
                     failures = engine.run(job, source, sink, line.observe)
+                if failures and keep_failures is not None:
+                    keep_failures(failures, source)
             except Exception as error:
+                if keep_failures is not None and (culprit := _culprit(error)) is not None:
+                    keep_failures((culprit,), source)
                 if is_remote(error):
                     # Where we learned of it would bury where it happened.
                     raise error.with_traceback(None)  # noqa: B904 - it is the same exception
@@ -217,6 +225,16 @@ def run_job(
         finally:
             engine.close()
     return JobEnd(line.last, failures)
+
+
+def _culprit(error: Exception) -> RecordFailure | None:
+    """The record that failed the job with ``error``, if it was one."""
+    story = error if isinstance(error, JobFailed) else error.__cause__
+    if not isinstance(story, JobFailed) or story.record < 0 or story.function not in ("mapfn", "reducefn"):
+        return None
+    from mincemeat.set_aside import failure_of_story
+
+    return failure_of_story(story)
 
 
 def _with_failures(sink: MemorySink | OutputSink, ended: JobEnd) -> Any:

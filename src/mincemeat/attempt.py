@@ -93,7 +93,7 @@ def run_map(
             if overseer is None:
                 buffer.drain(records)
             else:
-                buffer.drain_carefully(records, overseer)
+                _drain_carefully(buffer, functions, partitions, records, overseer)
             buffer.finish()
         except UserCodeError as error:
             if error.record >= 0:
@@ -114,6 +114,22 @@ def run_map(
         skipped=overseer.report.count if overseer else 0,
         set_aside=overseer.report.encode() if overseer else "",
     )
+
+
+def _drain_carefully(
+    buffer: GroupBuffer,
+    functions: UserFunctions,
+    partitions: int,
+    records: Iterable[tuple[Any, Any]],
+    overseer: Overseer,
+) -> None:
+    buffer.oversee(overseer)
+    if not overseer.skips:
+        buffer.drain(overseer.overseen(records))
+        return
+    from mincemeat.shuffle.checked import drain_checked
+
+    drain_checked(buffer, functions, partitions, records, overseer)
 
 
 class SplitRecords:
@@ -466,7 +482,8 @@ def _reduce_carefully(
     """As ``_reduce_groups``, telling where it is; keys that fail may be set aside."""
     for key, values in groups:
         number = written.written + len(written.keys) + overseer.report.count
-        if not overseer.enter(number, key, values):
+        entered = overseer.enter(number, key, values)
+        if entered is None:
             continue
         try:
             result = _checked_result(reducefn, key, values, number, written)
@@ -474,7 +491,7 @@ def _reduce_carefully(
             if not overseer.skips:
                 raise
             overseer.leave()
-            overseer.set_aside(error)
+            overseer.set_aside(error, entered)
             continue
         overseer.leave()
         written.keys.append(key)

@@ -31,6 +31,14 @@ class Care(NamedTuple):
     skip: tuple[RecordMark, ...] = ()
 
 
+class Entered(NamedTuple):
+    """A record that the function was called for: its number, the text of its key, and itself, pickled."""
+
+    record: int
+    key: str
+    data: bytes
+
+
 class Overseer:
     """Oversees the calls of ``function`` in one attempt; ``split`` is what it maps, -1 for none."""
 
@@ -42,28 +50,25 @@ class Overseer:
         self._max_skipped = care.max_skipped
         self._skip = {mark.record: mark for mark in care.skip}
         self._file = PositionFile(care.positions) if care.positions else None
-        self._record, self._key = -1, ""
-        self._data = b""
         self.report = Report()
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
-    def enter(self, record: int, key: Any, value: Any) -> bool:
-        """The function is to be called for this record now. False: it is not; the record is set aside.
+    def enter(self, record: int, key: Any, value: Any) -> Entered | None:
+        """The function is to be called for this record now. None: it is not; the record is set aside.
 
         Raises: TooManySkipped.
         """
-        self._record, self._key = record, key_text(key)
-        self._data = pickled_record(key, value)
+        entered = Entered(record, key_text(key), pickled_record(key, value))
         mark = self._skip.get(record)
-        if mark is not None and mark.digest == key_digest(self._key):
-            self._add(Failure(FailureKind.CRASH, mark.reason, self._function))
-            return False
+        if mark is not None and mark.digest == key_digest(entered.key):
+            self._add(Failure(FailureKind.CRASH, mark.reason, self._function), entered)
+            return None
         if self._file is not None:
-            self._file.enter(record, self._key, self._data)
-        return True
+            self._file.enter(*entered)
+        return entered
 
     def leave(self) -> None:
         """The function is done with the record."""
@@ -89,14 +94,14 @@ class Overseer:
             yield key, value
             self.leave()
 
-    def set_aside(self, error: UserCodeError) -> None:
-        """The record that was entered last has failed so. Raises: ``error`` if it is not its own; TooManySkipped."""
+    def set_aside(self, error: UserCodeError, entered: Entered) -> None:
+        """The record has failed so. Raises: ``error`` if that is not its own fault; TooManySkipped."""
         if error.function != self._function:
             raise error from error.__cause__
-        self._add(self._describe(error))
+        self._add(self._describe(error), entered)
 
-    def _add(self, failure: Failure) -> None:
-        self.report.add(failure._replace(key=self._key, record=self._record, split=self._split, data=self._data))
+    def _add(self, failure: Failure, at: Entered) -> None:
+        self.report.add(failure._replace(key=at.key, record=at.record, split=self._split, data=at.data))
         if is_excess(self.report.count, self._max_skipped):
             told = excess_failure(self.report.count, self._max_skipped, self.report.first)
             raise TooManySkipped(told.message, failure=told)

@@ -34,7 +34,8 @@ class JobFailed(MincemeatError):
 
     Attributes: ``task`` and ``attempt`` (printed identities, "" for the datasource), ``worker``, ``function``
     (``"mapfn"``, ...), ``key`` (a repr), ``exception_type``, ``remote_traceback``; ``record``, which of split ``split``
-    it is about (-1: not known, or none), and ``data``, that record, pickled, or ``b""``.
+    it is about (-1: not known, or none), and ``data``, that record, pickled, or ``b""``; ``reason``, what was wrong;
+    ``hint``, what the person at the terminal may do next.
     """
 
     task: str = ""
@@ -47,6 +48,8 @@ class JobFailed(MincemeatError):
     record: int = -1
     split: int = -1
     data: bytes = b""
+    reason: str = ""
+    hint: str = ""
 
 
 class InvalidJob(MincemeatError, ValueError):

@@ -40,6 +40,8 @@ SKIP_REASON_CHARS_MAX: Final = 150
 # A record (a key with its values) travels with its failure up to this size, pickled; a larger one is found again by its
 # position. Most rows and lines are smaller than the traceback that they come with.
 RECORD_DATA_BYTES_MAX: Final = 16 * 2**10
+# A record that is found again for `mincemeat replay` is kept up to this size: some tens of them are a large file.
+KEPT_RECORD_BYTES_MAX: Final = 8 * 2**20
 # What an attempt tells of the records that it set aside: tracebacks and records until they are this large together ...
 SET_ASIDE_DETAIL_BYTES: Final = 2**20
 # ... and after that key and message alone; all of it, compressed, in a message of the control connection, where up to

@@ -228,7 +228,8 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 def key_text(key: object) -> str:
     """``describe_key`` without what differs from process to process: addresses of objects."""
-    return _ADDRESS.sub("", describe_key(key))
+    text = describe_key(key)
+    return _ADDRESS.sub("", text) if " at 0x" in text else text
 
 
 def key_digest(text: str) -> int:

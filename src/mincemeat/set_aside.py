@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from mincemeat import limits
-from mincemeat.errors import ProtocolError
+from mincemeat.errors import JobFailed, ProtocolError
 from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten
 
 _MESSAGE_CHARS_MAX: Final = 1000
@@ -47,7 +47,7 @@ class Report:
 
     def encode(self) -> str:
         """As text of at most ``limits.SET_ASIDE_REPORT_BYTES`` before base64; "" for nothing."""
-        listed = self._listed
+        listed = self._listed = sorted(self._listed, key=lambda failure: failure.record)
         packed = _pack(listed)
         if len(packed) > limits.SET_ASIDE_REPORT_BYTES:
             listed = list(map(_without_details, listed))
@@ -192,3 +192,24 @@ def record_failure(failure: Failure, task: TaskId, attempts: int) -> RecordFailu
         pickled=failure.exception,
         data=failure.data,
     )
+
+
+def failure_of_story(story: JobFailed) -> RecordFailure:
+    """The record that failed a job, of which ``story`` knows which it was."""
+    attempt = AttemptId.parse(story.attempt) if story.attempt else None
+    failure = Failure(
+        kind=FailureKind.USER,
+        message=story.reason,
+        function=story.function,
+        key=story.key,
+        exception_type=story.exception_type,
+        traceback=story.remote_traceback,
+        worker=story.worker,
+        record=story.record,
+        split=story.split,
+        data=story.data,
+    )
+    if attempt is not None:
+        return record_failure(failure, attempt.task, attempt.number % limits.ATTEMPTS_PER_LIFE + 1)
+    phase = Phase.MAP if story.function == "mapfn" else Phase.REDUCE
+    return record_failure(failure, TaskId(phase, max(0, story.split)), 1)

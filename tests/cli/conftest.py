@@ -12,8 +12,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
     """``mincemeat run --engine inline WORDS`` in this process: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)  # failed records are written there
     monkeypatch.delenv("MINCEMEAT_PASSWORD", raising=False)
     path = list(sys.path)
 

@@ -1,4 +1,4 @@
-"""The command line: join a server as a worker, or run a job file.
+"""The command line: join a server as a worker, run a job file, or run a record that failed again.
 
 Decides: nothing but which command is meant. The package imports this file always, so everything that a command needs
 (argparse first of all) is imported when there is a command.
@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from mincemeat.cli.run import run_job_file
 
             run_job_file(options)
+        elif options.command == "replay":
+            from mincemeat.cli.replay import replay
+
+            replay(options)
         else:
             from mincemeat.cli.worker import join_server
 

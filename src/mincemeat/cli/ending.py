@@ -102,6 +102,8 @@ def _tell(error: Exception, loud: bool) -> None:
         if not loud:
             _write(_user_traceback(error, story))
         say(str(story).partition(_TRACEBACK_HEADING)[0])
+        if story.hint:
+            say(story.hint)
     elif isinstance(error, OSError) and not isinstance(error, MincemeatError) and error.strerror:
         say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     else:
@@ -127,6 +129,11 @@ def _format_user_frames(original: BaseException) -> str:
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
     lines += [line for line in traceback.format_exception_only(original) if not line.startswith("(mincemeat: ")]
     return "".join(lines)
+
+
+def user_traceback_of(error: BaseException) -> str:
+    """The traceback of ``error``, raised in this process, with the user's own frames only."""
+    return _format_user_frames(error)
 
 
 def say(sentence: str) -> None:

@@ -17,12 +17,16 @@ from mincemeat.errors import InvalidJob
 from mincemeat.memory import memory_bytes
 
 _JOIN_USAGE = """mincemeat [worker] [-p PASSWORD] [-P PORT] [options] [host]
-       mincemeat run JOBFILE [INPUT ...] [options]   (see: mincemeat run --help)"""
+       mincemeat run JOBFILE [INPUT ...] [options]   (see: mincemeat run --help)
+       mincemeat replay FAILURES [NUMBER] [--pdb]    (see: mincemeat replay --help)"""
 
 _JOIN_TEXT = """Join the mincemeat server on HOST as a worker, and work until its job is done."""
 
 _PASSWORD_TEXT = """The password is taken from --password-file, else from the environment variable MINCEMEAT_PASSWORD,
 else from -p, else asked for."""
+
+_REPLAY_TEXT = """Run a record that failed again, in this process, with the functions that the job file has now, and
+show what it emits, or where it raises. The file holds pickled records: replay only files that you trust."""
 
 _RUN_TEXT = """Run a job file: a plain Python file with mapfn(key, value), reducefn(key, values) and, if you like,
 collectfn, partitionfn and datasource. Without a datasource each line of the inputs is a record, whatever they are
@@ -31,13 +35,15 @@ mincemeat.jsonl; a datasource that is a function is called with the list of inpu
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options in ``argv`` (default: ``sys.argv``), with ``command`` set to ``"run"`` or ``"worker"``.
+    """The options in ``argv`` (default: ``sys.argv``), with ``command`` "run", "replay" or "worker".
 
     Raises: SystemExit with code 2 and a sentence on standard error when they cannot be meant, 0 for --help, --version.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["run"]:
         return _parse_run(words[1:])
+    if words[:1] == ["replay"]:
+        return _parse_replay(words[1:])
     return _parse_join(words[1:] if words[:1] == ["worker"] else words)
 
 
@@ -127,6 +133,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         help="write them to FILE, as its ending says: .jsonl .csv .tsv .txt .sqlite .parquet .pickle; to FILE/, a "
         "directory of such files (default: a table on a terminal, lines of key, tab, value in a pipe)",
     )
+    output.add_argument(
+        "--failures",
+        metavar="FILE",
+        help="where records that failed are written, for mincemeat replay (default: JOBFILE's name with "
+        ".failures.jsonl, here; only if there are any)",
+    )
     output.add_argument("--top", metavar="N", type=_whole(1, 2**31), help="only the N largest, by value")
     output.add_argument("--sort", action="store_true", help="in order of their keys")
 
@@ -202,6 +214,31 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="a progress line on standard error (default: if that is a terminal)",
     )
+
+
+# -- replay ----------------------------------------------------------------------------------------------
+
+
+def _parse_replay(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "mincemeat replay",
+        usage="%(prog)s FAILURES [NUMBER] [options]",
+        description=_REPLAY_TEXT,
+        epilog="Exit codes: 0 it does not fail now, 1 it does, 2 not understood.",
+    )
+    parser.set_defaults(command="replay")
+    parser.add_argument("failures", metavar="FAILURES", help="the file of failed records that mincemeat run has named")
+    parser.add_argument(
+        "number", metavar="NUMBER", nargs="?", type=_whole(1, 2**31), default=1, help="which of them (default: 1)"
+    )
+    parser.add_argument(
+        "--pdb",
+        action="store_true",
+        help="debug it where it raises; where the record ended its process, before anything happens",
+    )
+    parser.add_argument("--job", metavar="JOBFILE", help="another job file than the one that failed")
+    _add_general(parser)
+    return parser.parse_args(words)
 
 
 # -- both ------------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from __future__ import annotations
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mincemeat.api import make_engine, run_job
 from mincemeat.cli.ending import start_logging
+from mincemeat.cli.failures import FailureFile
 from mincemeat.errors import InvalidJob, JobFailed, MincemeatError
 from mincemeat.model import Snapshot, UserFunctions
 
@@ -37,8 +39,9 @@ def run_job_file(options: Namespace) -> None:
     job = _load(options.jobfile)
     datasource = _datasource(job, options.jobfile, options.inputs, options.exclude)
     functions: dict[str, Any] = {name: getattr(job, name, None) for name in _FUNCTIONS}
+    failures = FailureFile(options)
     # Last, because a sink may already make a file.
-    with CountingSink(_sink(options)) as sink:
+    with _with_hint(failures), CountingSink(_sink(options)) as sink:
         ended = run_job(
             datasource,
             # What --top chooses is put in order here, and the job need not be.
@@ -53,10 +56,24 @@ def run_job_file(options: Namespace) -> None:
             preflight=options.preflight,
             memory=options.memory,
             progress=options.progress,
+            keep_failures=failures.keep,
         )
+    failures.tell_set_aside()
     stream: TextIO | None = sys.stderr  # None where it was closed
     if stream is not None and (options.progress or (options.progress is None and stream.isatty())):
         stream.write(_summary(sink.results, ended.snapshot, options.output) + "\n")
+
+
+@contextmanager
+def _with_hint(failures: FailureFile) -> Iterator[None]:
+    """An error that came from a record brings along how that can be run again."""
+    try:
+        yield
+    except Exception as error:
+        story = error if isinstance(error, JobFailed) else error.__cause__
+        if isinstance(story, JobFailed):
+            story.hint = failures.hint("To run that record again")
+        raise
 
 
 def _engine(options: Namespace) -> Engine:

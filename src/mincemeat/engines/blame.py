@@ -35,6 +35,7 @@ def raise_original(error: UserCodeError) -> NoReturn:
         record=failure.record,
         split=failure.split,
         data=failure.data,
+        reason=failure.message,
     )
     if not isinstance(original, Exception):
         raise story from original
@@ -72,6 +73,7 @@ def job_error(
         record=failure.record,
         split=failure.split,
         data=failure.data,
+        reason=failure.message,
     )
     original = _load_exception(failure)
     if original is None:

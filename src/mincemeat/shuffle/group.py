@@ -47,18 +47,12 @@ _OF_ONE_SIZE = {int, float, bool}
 
 
 class Overseer(Protocol):
-    """Who is told which record ``mapfn`` is called for, as careful.py does it."""
+    """Who watches over a careful attempt (careful.py)."""
 
-    skips: bool
-
-    def enter(self, record: int, key: Any, value: Any) -> bool: ...
-    def leave(self) -> None: ...
     def paused(self) -> AbstractContextManager[None]: ...
-    def overseen(self, records: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]: ...
-    def set_aside(self, error: UserCodeError) -> None: ...
 
 
-class _Record(NamedTuple):
+class Record(NamedTuple):
     """A record that may be to blame: its key, and its number among those that the buffer has drained."""
 
     key: Any
@@ -141,85 +135,27 @@ class GroupBuffer:
                 while self._table is not None and emitted is not None:  # whoever emits much needs no batches
                     emitted = self._pull_into(self._table, emitted, key)
 
-    def drain_carefully(self, records: Iterable[tuple[Any, Any]], overseer: Overseer) -> None:
-        """As ``drain``, record by record: ``overseer`` hears of each, and may set aside one that fails, whole.
-
-        Memory: all that one record emits, if they may be set aside. Raises: as ``drain``, and what ``overseer`` raises.
-        """
+    def oversee(self, overseer: Overseer) -> None:
+        """``overseer`` hears when the buffer is dealt out, which is no record's fault."""
         self._overseer = overseer
-        if not overseer.skips:
-            self.drain(overseer.overseen(records))
-            return
-        for key, value in records:
-            number = self.records
-            self.records += 1
-            if not overseer.enter(number, key, value):
-                continue
-            try:
-                columns = self._checked(key, value)
-            except UserCodeError as error:
-                overseer.leave()
-                overseer.set_aside(error)
-                continue
-            overseer.leave()
-            self._group_whole(columns, _Record(key, number))
 
-    def _checked(self, key: Any, value: Any) -> Columns:
-        """All that ``mapfn`` emits for a record, each pair such that it can be grouped, dealt out and written.
+    @property
+    def room(self) -> int:
+        """How many pairs the buffer takes at once without a look at its size."""
+        return self._room
 
-        Raises: UserCodeError. (That a key raises as it is compared with another one shows only as they are grouped.)
-        """
-        batch = self._batch
-        self._marks.append((0, key))
+    def emitted(self, key: Any, value: Any) -> list[Any]:
+        """All that ``mapfn`` emits for the next record, which counts as read. Raises: UserCodeError."""
         try:
-            try:
-                batch.extend(self._emitted(key, value))
-            except (KeyboardInterrupt, GeneratorExit, UserCodeError):
-                raise
-            except BaseException as error:
-                raise user_code_error("mapfn", key, error, self.records - 1) from error
-            return self._checked_columns(key)
-        finally:
-            batch.clear()
-            self._marks.clear()
+            return list(self._emitted(key, value))
+        except (KeyboardInterrupt, GeneratorExit, UserCodeError):
+            raise
+        except BaseException as error:
+            raise user_code_error("mapfn", key, error, self.records - 1) from error
 
-    def _checked_columns(self, key: Any) -> Columns:
-        columns = Columns([], [])
-        for place, element in enumerate(self._batch):
-            if is_batch(element):
-                more = columns_of(element)
-                columns.keys += more.keys
-                columns.values += more.values
-                continue
-            pair = self._taken_apart(element, place)
-            if len(pair) != 2:
-                raise _refused_pair(self._record_at(place), element)
-            columns.keys.append(pair[0])
-            columns.values.append(pair[1])
-        record = _Record(key, self.records - 1)
-        for emitted in columns.keys:
-            try:
-                hash(emitted)
-            except (KeyboardInterrupt, GeneratorExit):
-                raise
-            except BaseException as error:  # noqa: BLE001 - goes on in what is raised
-                blamed = _blamed_pair(record, (emitted, None), error)
-                raise blamed from blamed.__cause__
-        self._check_places(columns.keys)
-        # What a combiner takes need not travel.
-        values = columns.values if self._side.collectfn is None and self._side.fold is None else []
-        encode_or_blame(columns.keys, columns.keys, single=True, function="mapfn", stays_here=False)
-        if values:
-            encode_or_blame(columns.keys, values, single=True, function="mapfn", stays_here=False)
-        return columns
-
-    def _check_places(self, keys: list[Key]) -> None:
-        """Raises: UserCodeError for a key that belongs nowhere. What a ``partitionfn`` does is no record's fault."""
-        if self._partitioner.function == "mapfn" and self._splitters is None:
-            self._partitioner.indices(keys)
-        if self._is_sorted:
-            for key in keys:
-                in_order([key])
+    def take(self, columns: Columns, record: Record) -> None:
+        """Group pairs that were checked; ``record`` is one of theirs. Raises: as ``drain``."""
+        self._group_whole(columns, record)
 
     def _new_table(self) -> TextTable | None:
         """For what understands neither a fold nor a combiner of the user's own, one that keeps values."""
@@ -273,7 +209,7 @@ class GroupBuffer:
         if rejected is None:
             return None if is_over else emitted
         if len(rejected) == 1 and is_batch(rejected[0]):
-            self._group_whole(columns_of(rejected[0]), _Record(key, self.records - 1))
+            self._group_whole(columns_of(rejected[0]), Record(key, self.records - 1))
             return emitted
         self._give_up_table()
         return chain(rejected, emitted)
@@ -294,7 +230,7 @@ class GroupBuffer:
         run: list[Pair] = []
         places: list[int] = []
 
-        def record_of(index: int) -> _Record:
+        def record_of(index: int) -> Record:
             return self._record_at(places[index])
 
         met_batch = False
@@ -312,7 +248,7 @@ class GroupBuffer:
         if met_batch:
             self._room = 1  # the next may be as large, and is to be weighed before the one after it is made
 
-    def _group_whole(self, columns: Columns, record: _Record) -> None:
+    def _group_whole(self, columns: Columns, record: Record) -> None:
         """Group the many pairs that were emitted at once for ``record``; the budget is checked between portions."""
         start = 0
         while start < len(columns):
@@ -324,19 +260,12 @@ class GroupBuffer:
             start += size
 
     def _taken_apart(self, element: Any, place: int) -> Pair:
-        if isinstance(element, tuple | list):
-            return element  # type: ignore[return-value]  # one of another length is found as it is grouped
-        try:
-            if not isinstance(element, _NEVER_PAIRS):
-                key, value = element
-                return key, value
-        except (KeyboardInterrupt, GeneratorExit, MemoryError):
-            raise
-        except BaseException:  # noqa: BLE001 - what it is instead of a pair says more than how it refuses
-            pass
-        raise _refused_pair(self._record_at(place), element)
+        pair = as_pair(element)
+        if pair is None:
+            raise refused_pair(self._record_at(place), element)
+        return pair
 
-    def _group(self, pairs: list[Pair] | Columns, record_of: Callable[[int], _Record]) -> None:
+    def _group(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Record]) -> None:
         """Group ``pairs``, whose records are known to ``record_of``, and deal the buffer out if that filled it."""
         taken = self._take_pairs(pairs) if self._table is not None and isinstance(pairs, list) else 0
         if taken < len(pairs):
@@ -393,12 +322,12 @@ class GroupBuffer:
             self._holding = holding_of(self._side, keys, values) if is_grouped else Ungrouped(keys, values)
         self._table = None
 
-    def _group_plainly(self, pairs: list[Pair] | Columns, record_of: Callable[[int], _Record]) -> None:
+    def _group_plainly(self, pairs: list[Pair] | Columns, record_of: Callable[[int], Record]) -> None:
         keys_before = len(self._holding)
         try:
             self._holding.take(pairs)
         except StoppedAt as stop:
-            blamed = _blamed_pair(record_of(stop.place), pairs[stop.place], stop.reason)
+            blamed = blamed_pair(record_of(stop.place), pairs[stop.place], stop.reason)
             raise blamed from blamed.__cause__
         self.pairs += len(pairs)
         self._weigh(pairs, len(self._holding) - keys_before)
@@ -531,16 +460,31 @@ class GroupBuffer:
         except BaseException as error:
             raise user_code_error(self._side.function, key, error) from error
 
-    def _record_at(self, place: int) -> _Record:
+    def _record_at(self, place: int) -> Record:
         """The record whose pairs are at ``place`` of the batch, the last of whose marks is the latest record's."""
         back, key = next((back, key) for back, (start, key) in enumerate(reversed(self._marks)) if start <= place)
-        return _Record(key, self.records - 1 - back)
+        return Record(key, self.records - 1 - back)
 
 
-def _blamed_pair(record: _Record, pair: Any, error: BaseException) -> UserCodeError:
+def as_pair(element: Any) -> Pair | None:
+    """``element`` as it is grouped, None if it is none. A tuple or list of another length is found as it is grouped."""
+    if isinstance(element, tuple | list):
+        return element  # type: ignore[return-value]
+    try:
+        if not isinstance(element, _NEVER_PAIRS):
+            key, value = element
+            return key, value
+    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+        raise
+    except BaseException:  # noqa: BLE001 - what it is instead of a pair says more than how it refuses
+        pass
+    return None
+
+
+def blamed_pair(record: Record, pair: Any, error: BaseException) -> UserCodeError:
     """What names the record whose emission ``pair`` could not be grouped because of ``error``."""
     if len(pair) != 2:
-        return _refused_pair(record, pair)
+        return refused_pair(record, pair)
     if _is_unhashable(pair[0]):
         return _refused(
             record.key,
@@ -551,7 +495,7 @@ def _blamed_pair(record: _Record, pair: Any, error: BaseException) -> UserCodeEr
     return user_code_error("mapfn", record.key, error, record.number)  # the key's own __hash__ or __eq__ raised
 
 
-def _refused_pair(record: _Record, element: object) -> UserCodeError:
+def refused_pair(record: Record, element: object) -> UserCodeError:
     shown = describe_key(record.key)
     return _refused(
         record.key,

@@ -1,0 +1,146 @@
+"""The file of records that failed a job or were set aside: ``mincemeat run`` writes it, ``mincemeat replay`` reads it.
+
+Decides: its form, its name, and what the person at the terminal is told. Does not know: how a record is run again.
+
+One JSON object a line. The first says whose records these are; each of the others is one of them, in the order of the
+input. ``kept`` is what it takes to run it again, in base64: a payload as slots get it, of that record alone or of the
+files that it is in, where it is number ``at``.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shlex
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mincemeat import limits
+from mincemeat.cli.ending import say
+from mincemeat.errors import InvalidJob
+from mincemeat.model import shorten
+from mincemeat.set_aside import RecordFailure
+from mincemeat.sources.again import Kept, find_record, kept_record
+
+if TYPE_CHECKING:
+    from mincemeat.sources.base import Source
+
+ENDING: Final = ".failures.jsonl"
+_FORMAT: Final = 1
+# How many a person reads on the screen; the file has all.
+_SHOWN: Final = 5
+# What is kept of the input for all records together.
+_KEPT_BYTES_MAX: Final = 64 * 2**20
+
+
+class FailureFile:
+    """What ``mincemeat run`` writes, if it has something to write."""
+
+    def __init__(self, options: Namespace) -> None:
+        self.path: str = options.failures or os.path.basename(os.path.splitext(options.jobfile)[0]) + ENDING
+        self._head = {
+            "mincemeat failures": _FORMAT,
+            "job": os.path.abspath(options.jobfile),
+            "inputs": options.inputs,
+            "when": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        self._problem = ""
+        self.failures: tuple[RecordFailure, ...] = ()
+
+    def keep(self, failures: tuple[RecordFailure, ...], source: Source) -> None:
+        """Write ``failures`` with what it takes to run them again. Raises nothing: a job is not lost for it."""
+        self.failures = failures
+        room = _KEPT_BYTES_MAX
+        private = f"{self.path}.{os.getpid()}"
+        try:
+            with open(private, "w", encoding="ascii") as file:
+                file.write(json.dumps(self._head) + "\n")
+                for number, failure in enumerate(failures, 1):
+                    line = {"number": number, **_described(failure)}
+                    kept = _kept(failure, source) if room > 0 else None
+                    if kept is not None:
+                        room -= len(kept.payload)
+                        line |= {"kept": base64.b64encode(kept.payload).decode("ascii"), "at": kept.record}
+                    file.write(json.dumps(line) + "\n")
+            os.replace(private, self.path)
+        except OSError as error:
+            self._problem = error.strerror or str(error)
+            with contextlib.suppress(OSError):
+                os.unlink(private)
+
+    def tell_set_aside(self) -> None:
+        """Say on standard error what the results lack."""
+        failures = self.failures
+        if not failures:
+            return
+        many = f"{len(failures):,} records were" if len(failures) > 1 else "1 record was"
+        say(f"{many} set aside, and the results are without:")
+        for number, failure in enumerate(failures[:_SHOWN], 1):
+            say(f"  {number}. {_in_a_line(failure)}")
+        if len(failures) > _SHOWN:
+            say(f"  and {len(failures) - _SHOWN:,} more")
+        say(self.hint("To run one of them again" if len(failures) > 1 else "To run it again"))
+
+    def hint(self, what: str) -> str:
+        """How a record can be run again, as a sentence; "" if there is none."""
+        if not self.failures:
+            return ""
+        if self._problem:
+            return (
+                f"failed records could not be written to {self.path} ({self._problem}); --failures names another file"
+            )
+        number = " 1" if len(self.failures) > 1 else ""
+        return f"{what}: mincemeat replay {shlex.quote(self.path)}{number} [--pdb]"
+
+
+def _described(failure: RecordFailure) -> dict[str, Any]:
+    fields = failure._asdict()
+    del fields["pickled"], fields["data"]
+    return fields
+
+
+def _kept(failure: RecordFailure, source: Source) -> Kept | None:
+    if failure.data:
+        return kept_record(failure.data)
+    if failure.phase == "map" and failure.split >= 0 and failure.record >= 0:
+        return find_record(source, failure.split, failure.record)
+    return None
+
+
+def _in_a_line(failure: RecordFailure) -> str:
+    what = f"{failure.exception_type}: {failure.message}" if failure.exception_type else failure.message
+    return f"{failure.function} for key {failure.key}: {shorten(' '.join(what.split()))}"
+
+
+class Failures(NamedTuple):
+    """What is in such a file: the job file, and the records with what was kept of them."""
+
+    job: str
+    records: list[tuple[RecordFailure, Kept | None]]
+
+
+def read_failures(path: str) -> Failures:
+    """Raises: InvalidJob in one sentence."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InvalidJob(f"{path} cannot be read: {reason}") from error
+    try:
+        head = json.loads(lines[0])
+        if head["mincemeat failures"] != _FORMAT:
+            raise ValueError("another format")
+        return Failures(str(head["job"]), [_record_of(json.loads(line)) for line in lines[1:]])
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        hint = f"; give the file that mincemeat run named, such as wordcount{ENDING}"
+        raise InvalidJob(f"{path} is no file of failed records (mincemeat {limits.VERSION}){hint}") from error
+
+
+def _record_of(line: dict[str, Any]) -> tuple[RecordFailure, Kept | None]:
+    fields = {name: line[name] for name in RecordFailure._fields if name not in ("pickled", "data")}
+    kept = Kept(base64.b64decode(line["kept"]), int(line["at"])) if "kept" in line else None
+    return RecordFailure(**fields), kept

@@ -1,0 +1,177 @@
+"""``mincemeat replay``: a record that failed, run again in this process with the job file as it is now.
+
+Decides: what is called, and what the person sees of it. Does not know: where records are kept (failures.py).
+
+For mapfn the pairs that it emits now go through the beginning of a map attempt, too, which checks that they can be
+shuffled. A record that ended its process may end this one: with --pdb the debugger stops before anything happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+from mincemeat.cli.ending import say, start_logging, user_traceback_of
+from mincemeat.cli.failures import read_failures
+from mincemeat.errors import InvalidEmission, InvalidJob, MincemeatError
+from mincemeat.model import describe_key
+from mincemeat.set_aside import RecordFailure
+from mincemeat.sources.again import read_record
+
+
+class StillFails(MincemeatError):
+    """The record fails as before, or otherwise; what happened has been shown."""
+
+
+def replay(options: Namespace) -> None:
+    """Run a record of the file ``options.failures`` again. Raises: StillFails; InvalidJob for what cannot be run."""
+    start_logging(options)
+    failures = read_failures(options.failures)
+    if not 1 <= options.number <= len(failures.records):
+        count = len(failures.records)
+        held = "holds no records" if not count else f"holds {count} records" if count > 1 else "holds one record"
+        raise InvalidJob(f"{options.failures} {held}, so there is none with the number {options.number}")
+    failure, kept = failures.records[options.number - 1]
+    if kept is None:
+        raise InvalidJob(
+            f"the record with key {failure.key} was not kept: it is too large, or was not at hand when it failed. "
+            "engine='inline' (--engine inline) runs the job where a debugger works"
+        )
+    from mincemeat.usercode import load_job_file
+
+    job = load_job_file(options.job or failures.job)
+    function = getattr(job, failure.function, None)
+    if not callable(function):
+        raise InvalidJob(f"the job file {job.__file__} has no {failure.function} any more")
+    key, value = read_record(kept)
+    if len(failures.records) > 1:
+        say(f"record {options.number} of {len(failures.records)} in {options.failures}")
+    then = f"raised {failure.exception_type}" if failure.exception_type else f"did not survive: {failure.message}"
+    say(f"{failure.function} for key {describe_key(key)}, which {then}")
+    _run(failure, job, function, key, value, options.pdb)
+
+
+def _run(failure: RecordFailure, job: Any, function: Callable[..., Any], key: Any, value: Any, debug: bool) -> None:
+    is_map = failure.phase == "map"
+
+    def call() -> Any:
+        answer = function(key, value)
+        return list(_elements(answer, key)) if is_map else answer
+
+    try:
+        if failure.exception_type in ("", "TimeoutError") and not failure.traceback:
+            answer = _with_care(call, function, debug)
+        else:
+            answer = call()
+        if is_map:
+            _show_pairs(answer)
+            _check_pairs(job, key, answer)
+        else:
+            sys.stdout.write(f"{describe_key(key)}\t{answer!r}\n")
+    except KeyboardInterrupt as error:
+        _show(error)
+        raise
+    except StillFails:
+        raise
+    except BaseException as error:  # sys.exit() is a failure like any other
+        _show(error)
+        if debug and error.__traceback__ is not None:
+            _post_mortem(error.__traceback__)
+        raise StillFails(f"{failure.function} fails for key {describe_key(key)}") from error
+    say(f"{failure.function} does not fail for key {describe_key(key)} now")
+
+
+def _elements(answer: Any, key: Any) -> Iterator[Any]:
+    from mincemeat.shuffle.batches import is_batch
+
+    if is_batch(answer):
+        return iter((answer,))
+    if not hasattr(type(answer), "__iter__") and not hasattr(type(answer), "__getitem__"):
+        raise InvalidEmission(
+            f"mapfn must return or yield (key, value) pairs; for the record with key {describe_key(key)} it gave "
+            f"{describe_key(answer)}"
+        )
+    return iter(answer)
+
+
+def _show_pairs(elements: list[Any]) -> None:
+    for element in elements:
+        if isinstance(element, tuple | list) and len(element) == 2:
+            sys.stdout.write(f"{element[0]!r}\t{element[1]!r}\n")
+        else:
+            sys.stdout.write(f"{element!r}\n")
+    sys.stdout.flush()
+
+
+def _check_pairs(job: Any, key: Any, elements: list[Any]) -> None:
+    """Raises: InvalidEmission, or what a function of the job raises, if a map attempt could not take these."""
+    import tempfile
+
+    from mincemeat import limits
+    from mincemeat.attempt import run_map
+    from mincemeat.errors import UserCodeError
+    from mincemeat.model import AttemptId, UserFunctions
+    from mincemeat.shuffle.store import JobStore
+
+    def emit(_key: Any, value: Any) -> Any:
+        return value
+
+    functions = UserFunctions(
+        emit,
+        getattr(job, "reducefn", None),
+        getattr(job, "collectfn", None),
+        getattr(job, "partitionfn", None),
+    )
+    with tempfile.TemporaryDirectory(prefix="mincemeat-replay-") as scratch:
+        try:
+            run_map(
+                functions,
+                [(key, elements)],
+                JobStore(scratch),
+                AttemptId.parse("m-0.0"),
+                partitions=limits.PARTITIONS,
+                memory_bytes=limits.MEMORY_BYTES,
+            )
+        except UserCodeError as error:
+            raise (error.__cause__ or error) from None
+
+
+def _with_care(call: Callable[[], Any], function: Callable[..., Any], debug: bool) -> Any:
+    """For a record that ended its process."""
+    if not debug:
+        import faulthandler
+
+        say("it may end this process, too; with --pdb a debugger stops before it")
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is no file
+            faulthandler.enable()
+        return call()
+    say("it may end this process, too: the debugger stops at its beginning, and what comes then is yours to do")
+    import pdb
+
+    debugger = pdb.Pdb(nosigint=True)
+    code = getattr(function, "__code__", None)
+    lines = [] if code is None else [line for _, _, line in code.co_lines() if line and line > code.co_firstlineno]
+    if code is not None and lines:  # else it stops before the call
+        debugger.rcLines += [f"tbreak {os.path.abspath(code.co_filename)}:{min(lines)}", "continue"]
+    answers: list[Any] = []
+    debugger.runcall(lambda: answers.append(call()))
+    if not answers:
+        raise StillFails("the debugger was left before the end")
+    return answers[0]
+
+
+def _post_mortem(link: TracebackType) -> None:
+    import pdb
+
+    pdb.post_mortem(link)
+
+
+def _show(error: BaseException) -> None:
+    if sys.stderr is not None:
+        sys.stdout.flush()
+        sys.stderr.write(user_traceback_of(error))

@@ -1,0 +1,239 @@
+"""Failed records on the command line: what a person reads of them, and how one is run again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mincemeat import cli
+from tests.cli.conftest import Run
+
+JOB = """
+def mapfn(key, line):
+    word, number = line.split()
+    yield word, int(number)
+
+def reducefn(key, values):
+    if key == "bad":
+        raise KeyError(key)
+    return sum(values)
+"""
+Replay = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def replay(capsys: pytest.CaptureFixture[str]) -> Replay:
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        code = cli.main(["replay", *map(str, words)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> tuple[Path, Path]:
+    job, text = tmp_path / "count.py", tmp_path / "in.txt"
+    job.write_text(JOB, "utf-8")
+    text.write_text("good 1\nodd x\ngood 2\nbad 3\nlonely\n", "utf-8")
+    return job, text
+
+
+FILE = "count.failures.jsonl"
+
+
+def test_a_job_that_skips_ends_well_and_tells_what_it_lacks(run: Run, inputs: tuple[Path, Path]) -> None:
+    code, output, said = run(*inputs, "--on-error", "skip")
+    assert (code, output) == (0, "good\t3\n")
+    name = str(inputs[1])
+    assert said.splitlines() == [
+        "mincemeat: 3 records were set aside, and the results are without:",
+        f"mincemeat:   1. mapfn for key {(name, 7)}: ValueError: invalid literal for int() with base 10: 'x'",
+        f"mincemeat:   2. mapfn for key {(name, 26)}: ValueError: not enough values to unpack (expected 2, got 1)",
+        "mincemeat:   3. reducefn for key 'bad': KeyError: 'bad'",
+        f"mincemeat: To run one of them again: mincemeat replay {FILE} 1 [--pdb]",
+    ]
+    head, *records = [json.loads(line) for line in Path(FILE).read_text("ascii").splitlines()]
+    assert head["job"] == str(inputs[0])
+    assert [(record["number"], record["phase"], record["key"]) for record in records] == [
+        (1, "map", repr((name, 7))),
+        (2, "map", repr((name, 26))),
+        (3, "reduce", "'bad'"),
+    ]
+    assert sorted(os.listdir()) == sorted([FILE, "count.py", "in.txt"])
+
+
+def test_only_the_first_of_many_are_shown(run: Run, inputs: tuple[Path, Path]) -> None:
+    inputs[1].write_text("x\n" * 1000, "utf-8")
+    _, _, said = run(*inputs, "--on-error", "skip")
+    assert "1,000 records were set aside" in said
+    assert "and 995 more" in said
+    assert said.count("\n") == 8
+    assert len(Path(FILE).read_text("ascii").splitlines()) == 1001
+
+
+def test_a_record_is_run_again_with_the_job_file_as_it_is_now(
+    run: Run, replay: Replay, inputs: tuple[Path, Path]
+) -> None:
+    run(*inputs, "--on-error", "skip")
+    code, output, said = replay(FILE)
+    assert (code, output) == (1, "")
+    assert "record 1 of 3" in said
+    assert said.count("Traceback") == 1
+    assert f'File "{inputs[0]}", line 4, in mapfn' in said
+    assert "ValueError: invalid literal for int() with base 10: 'x'" in said
+    assert str(Path(cli.__file__).parent) not in said
+    inputs[0].write_text(JOB.replace("int(number)", "len(number)"), "utf-8")
+    code, output, said = replay(FILE, "1")
+    assert (code, output) == (0, "'odd'\t1\n")
+    assert "mapfn does not fail for key" in said
+    assert replay(FILE, "2")[0] == 1
+
+
+def test_a_key_is_reduced_again_with_its_values(run: Run, replay: Replay, inputs: tuple[Path, Path]) -> None:
+    run(*inputs, "--on-error", "skip")
+    code, _, said = replay(FILE, "3")
+    assert code == 1
+    assert "KeyError: 'bad'" in said
+    inputs[0].write_text(JOB.replace('"bad"', '"worse"'), "utf-8")
+    assert replay(FILE, "3")[:2] == (0, "'bad'\t3\n")
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_failed_job_says_how_to_run_its_record_again(
+    run: Run, replay: Replay, inputs: tuple[Path, Path], number: int
+) -> None:
+    if number == 3:
+        inputs[1].write_text("bad 1\n", "utf-8")
+    code, _, said = run(*inputs)
+    assert code == 1
+    assert said.splitlines()[-1] == f"mincemeat: To run that record again: mincemeat replay {FILE} [--pdb]"
+    code, _, said = replay(FILE)
+    assert code == 1
+    assert ("KeyError: 'bad'" if number == 3 else "with base 10: 'x'") in said
+
+
+@pytest.mark.slow
+def test_records_of_a_datasource_of_the_job_and_of_any_size_are_found_again(
+    run: Run, replay: Replay, tmp_path: Path
+) -> None:
+    job = tmp_path / "count.py"
+    job.write_text(
+        "datasource = {'small': 1, 'large': 'x' * 100_000, 'fine': 2}\n"
+        "def mapfn(key, value):\n    yield key, value + 1\n",
+        "utf-8",
+    )
+    for engine in ("inline", "processes"):
+        assert run(job, "--on-error", "skip", "--engine", engine)[0] == 0
+        code, _, said = replay(FILE)
+        assert code == 1
+        assert "mapfn for key 'large', which raised TypeError" in said
+        assert "TypeError" in said
+        Path(FILE).unlink()
+        assert run(job, "--engine", engine)[0] == 1
+        assert "for key 'large'" in replay(FILE)[2]
+
+
+def test_pairs_that_cannot_be_shuffled_still_fail(run: Run, replay: Replay, tmp_path: Path) -> None:
+    job = tmp_path / "count.py"
+    job.write_text("datasource = [1]\ndef mapfn(key, value):\n    yield [value], value\n", "utf-8")
+    run(job)
+    code, output, said = replay(FILE)
+    assert (code, output) == (1, "[1]\t1\n")
+    assert "mapfn must give hashable keys" in said
+
+
+def test_pdb_stops_where_it_raises(
+    run: Run, replay: Replay, inputs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(*inputs)
+    seen: list[Any] = []
+
+    def post_mortem(link: Any) -> None:
+        while link.tb_next is not None:
+            link = link.tb_next
+        seen.append(link.tb_frame.f_locals["number"])
+
+    monkeypatch.setattr("pdb.post_mortem", post_mortem)
+    assert replay(FILE, "--pdb")[0] == 1
+    assert seen == ["x"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_record_that_ended_its_process_is_run_with_a_warning(tmp_path: Path, debug: bool) -> None:
+    import subprocess
+    import sys
+
+    job = tmp_path / "count.py"
+    job.write_text("import os\n\ndef mapfn(key, value):\n    if value == 'x':\n        os._exit(13)\n    yield 1, 1\n")
+    (tmp_path / "in.txt").write_text("a\nx\nb\n")
+
+    def mincemeat(*words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mincemeat", *words]
+        return subprocess.run(command, input=typed, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = mincemeat("run", "count.py", "in.txt", "--on-error", "skip", "--workers", "1")
+    assert (done.returncode, done.stdout) == (0, "1\t[1, 1]\n")
+    assert "1 record was set aside" in done.stderr
+    assert "exited with code 13" in done.stderr
+    if not debug:
+        done = mincemeat("replay", FILE)
+        assert done.returncode == 13
+        assert "it may end this process, too" in done.stderr
+        return
+    done = mincemeat("replay", FILE, "--pdb", typed="p value\nq\n")
+    assert done.returncode == 1
+    assert "count.py(4)mapfn()" in done.stdout
+    assert "(Pdb) 'x'" in done.stdout
+    assert "the debugger was left" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nothing.jsonl"], "nothing.jsonl cannot be read: No such file or directory"),
+        (["in.txt"], "in.txt is no file of failed records"),
+        ([FILE, "7"], "holds one record, so there is none with the number 7"),
+        ([FILE, "--job", "gone.py"], "there is no job file gone.py"),
+        ([FILE, "--job", "other.py"], "has no mapfn any more"),
+    ],
+)
+def test_what_cannot_be_replayed_gets_one_sentence(
+    run: Run, replay: Replay, inputs: tuple[Path, Path], words: list[str], sentence: str
+) -> None:
+    Path("other.py").write_text("x = 1", "utf-8")
+    run(*inputs)
+    code, output, said = replay(*words)
+    assert (code, output, said.count("\n")) == (1, "", 1)
+    assert sentence in said
+
+
+def test_an_input_that_has_changed_gets_one_sentence(run: Run, replay: Replay, tmp_path: Path) -> None:
+    job = tmp_path / "count.py"
+    job.write_text("def mapfn(key, line):\n    raise ValueError(len(line))\n", "utf-8")
+    text = tmp_path / "in.txt"
+    text.write_text("x" * 50_000, "utf-8")  # too large to be kept
+    run(job, text)
+    assert "ValueError: 50000" in replay(FILE)[2]
+    text.write_text("y", "utf-8")
+    code, _, said = replay(FILE)
+    assert code == 1
+    assert "is not the file that the job was planned with" in said
+
+
+def test_a_file_that_cannot_be_written_costs_nothing_else(run: Run, inputs: tuple[Path, Path]) -> None:
+    code, output, said = run(*inputs, "--on-error", "skip", "--failures", "nowhere/failed.jsonl")
+    assert (code, output) == (0, "good\t3\n")
+    assert "failed records could not be written to nowhere/failed.jsonl (No such file or directory)" in said
+
+
+def test_what_is_not_understood_is_refused(replay: Replay) -> None:
+    for words in ([], [FILE, "zero"], [FILE, "0"]):
+        with pytest.raises(SystemExit) as ended:
+            replay(*words)
+        assert ended.value.code == 2
