@@ -56,6 +56,7 @@ def run(
     on_error: str = "raise",
     max_skipped: int | None = limits.MAX_SKIPPED,
     preflight: bool = True,
+    on_nondeterminism: str | None = None,
     memory: int | str | None = None,
     output: str | os.PathLike[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
@@ -94,6 +95,9 @@ def run(
         preflight: functions that cannot be called with their arguments are refused before anything starts. If the job
             lasts longer than half a second, a process on this machine takes a few records through all functions, and
             what is missing in one of them (a NameError, an ImportError) fails the job then.
+        on_nondeterminism: of a map output that was lost, is made again, and differs from what was reduced already:
+            ``"raise"``: the job fails; ``"restart"``: what has changed is reduced again, for which results are held
+            back until the end; ``"ignore"``. Default: ``"raise"`` on a cluster, else ``"ignore"``.
         memory: about how many bytes of keys and values one slot holds, as a number or as text such as ``"256MB"``;
             what is more goes to disk. Default: a share of this machine's memory, at most 256 MiB.
         output: the file that results are written to, as its ending says: .jsonl, .csv, .tsv, .txt, .sqlite, .db,
@@ -142,6 +146,7 @@ def run(
         on_error=on_error,
         max_skipped=max_skipped,
         preflight=preflight,
+        on_nondeterminism=on_nondeterminism,
         memory=memory,
         progress=progress,
     )
@@ -168,6 +173,7 @@ def run_job(
     on_error: str = "raise",
     max_skipped: int | None = limits.MAX_SKIPPED,
     preflight: bool = True,
+    on_nondeterminism: str | None = None,
     memory: int | str | None = None,
     progress: bool | None = None,
     keep_failures: KeepFailures | None = None,
@@ -191,6 +197,7 @@ def run_job(
             skips=_checked_on_error(on_error, max_attempts),
             preflight=_checked_bool("preflight", preflight),
             max_skipped=None if max_skipped is None else _checked_int("max_skipped", max_skipped, 0, 2**31),
+            on_nondeterminism=_checked_on_nondeterminism(on_nondeterminism),
             memory_bytes=memory_bytes,
             reduce_task_bytes=min(
                 limits.REDUCE_TASK_BYTES, max(1, int(memory_bytes * limits.REDUCE_TASK_MEMORY_SHARE))
@@ -318,6 +325,7 @@ class Server:
         on_error: str = "raise",
         max_skipped: int | None = limits.MAX_SKIPPED,
         preflight: bool = True,
+        on_nondeterminism: str | None = None,
         memory: int | str | None = None,
         output: str | os.PathLike[str] | None = None,
         journal: str | os.PathLike[str] | None = None,
@@ -339,6 +347,7 @@ class Server:
         self.on_error = on_error
         self.max_skipped = max_skipped
         self.preflight = preflight
+        self.on_nondeterminism = on_nondeterminism
         self.memory = memory
         self.output = output
         self.journal = journal
@@ -390,6 +399,7 @@ class Server:
             on_error=self.on_error,
             max_skipped=self.max_skipped,
             preflight=self.preflight,
+            on_nondeterminism=self.on_nondeterminism,
             memory=self.memory,
             progress=self.progress,
         )
@@ -471,6 +481,12 @@ def _checked_on_error(on_error: str, max_attempts: int | None) -> bool:
             "two that look for a record which ends its process"
         )
     return on_error == "skip"
+
+
+def _checked_on_nondeterminism(value: str | None) -> str | None:
+    if value not in (None, "raise", "restart", "ignore"):
+        raise InvalidJob(f"on_nondeterminism must be 'raise', 'restart' or 'ignore', not {value!r}")
+    return value
 
 
 def _checked_timeout(value: float | None) -> float | None:

@@ -73,12 +73,14 @@ def run_map(
     memory_bytes: int,
     is_near: bool = False,
     care: Care | None = None,
+    with_digest: bool = False,
 ) -> MapReport:
     """Map ``records``, group and combine what they emit, and commit it as the attempt's file in ``store``.
 
     Shape: ``records`` is read once and lazily: none is asked for before ``mapfn`` was called for the one before. Those
     of several splits are ``SplitRecords``; ``care`` makes the attempt a careful one, of one split.
     ``is_near``: whoever reads the file is most likely on this machine, so that deflating it does not pay.
+    ``with_digest``: the report has the digests of the output, see ``shuffle/digest.py``.
     Memory: about ``memory_bytes`` for the groups; see ``GroupBuffer``.
     Raises: UserCodeError for whatever is the job's own fault; TooManySkipped; SpillSpaceExhausted; whatever iterating
     ``records`` raises, as it is. No file of the attempt is left behind then, nor when KeyboardInterrupt passes through.
@@ -86,7 +88,7 @@ def run_map(
     started = time.perf_counter()
     partition_bytes = [0] * partitions
     with store.writing(attempt) as writer, _overseeing(care, "mapfn", attempt.task.index) as overseer:
-        buffer = GroupBuffer(functions, partitions, memory_bytes, writer, is_near=is_near)
+        buffer = GroupBuffer(functions, partitions, memory_bytes, writer, is_near=is_near, with_digest=with_digest)
         if isinstance(records, SplitRecords):
             records.count_by(lambda: buffer.records)
         try:
@@ -111,6 +113,7 @@ def run_map(
         seconds=time.perf_counter() - started,
         spills=buffer.spills,
         partition_bytes=tuple(partition_bytes),
+        digests=buffer.digests,
         skipped=overseer.report.count if overseer else 0,
         set_aside=overseer.report.encode() if overseer else "",
     )

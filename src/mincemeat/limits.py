@@ -155,6 +155,10 @@ DEFLATE_TRIED_BYTES: Final = 64 * 2**10
 # What a peer's block may inflate to; a larger one is written as it is. A quarter of the usual budget of a slot.
 INFLATED_BYTES_MAX: Final = 64 * 2**20
 
+# A map output is known by digests of so many ranges of partitions: a scheduler keeps them for each output, eight bytes
+# each, and a difference in a range counts for every reduce task that has a part of it.
+DIGEST_RANGES_MAX: Final = 32
+
 # -- splits ----------------------------------------------------------------------------------------------
 
 # Long enough that a round trip (~1 ms) does not matter, short enough that ten slots finish together.

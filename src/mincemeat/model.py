@@ -92,6 +92,7 @@ class Job(NamedTuple):
     ``backups``: idle slots of a cluster may repeat what takes far longer than it should.
     ``preflight``: a few records go through all functions beside a job that is not over soon.
     ``skips``: bad records are set aside instead of failing the job, at most ``max_skipped`` of them (``None``: any).
+    ``on_nondeterminism``: "raise", "restart" or "ignore", as the scheduler knows them; ``None`` is as the engine likes.
     """
 
     job_id: str
@@ -105,6 +106,7 @@ class Job(NamedTuple):
     preflight: bool = False
     skips: bool = False
     max_skipped: int | None = limits.MAX_SKIPPED
+    on_nondeterminism: str | None = None
 
 
 class FailureKind(enum.Enum):
@@ -116,6 +118,7 @@ class FailureKind(enum.Enum):
     TIMEOUT = "timeout"  # the attempt exceeded task_timeout
     SYSTEM = "system"  # our side: a full disk, a damaged block
     EXCESS = "excess"  # more records were set aside than max_skipped allows
+    NONDETERMINISM = "nondeterminism"  # a map attempt that was carried out again gave other pairs than those reduced
 
 
 class Failure(NamedTuple):
@@ -169,6 +172,7 @@ class MapReport(NamedTuple):
     """What one committed map attempt did. ``partition_bytes`` has one entry per partition, in bytes of blocks.
 
     ``records`` counts those, too, of which ``skipped`` were set aside; ``set_aside`` tells of these (set_aside.py).
+    ``digests``: of what is in it (shuffle/digest.py), "" where nobody asked.
     """
 
     records: int
@@ -178,6 +182,7 @@ class MapReport(NamedTuple):
     partition_bytes: tuple[int, ...]
     skipped: int = 0
     set_aside: str = ""
+    digests: str = ""
 
 
 class ReduceReport(NamedTuple):

@@ -110,6 +110,7 @@ class Slot:
                     memory_bytes=self._job["memory_bytes"],
                     is_near=is_near,
                     care=care,
+                    with_digest=self._job.get("digests", False),
                 )._asdict()
         spans = [Span(*span) for span in header["spans"]]
         partitions = range(header["first"], header["last"])

@@ -341,7 +341,8 @@ def test_attempts_time_limit_and_memory_reach_the_job(
     monkeypatch.setattr("mincemeat.cli.run.make_engine", lambda *_, **__: None)
     monkeypatch.setattr("mincemeat.cli.run.run_job", fake)
     limits = ("--max-attempts", "5", "--task-timeout", "9", "--memory", "2MiB", "--max-skipped", "7")
-    code, _, said = run(wordcount, rhyme, *limits, "--no-backups", "--no-preflight", "--on-error", "skip", "--progress")
+    bad = ("--on-error", "skip", "--on-nondeterminism", "restart")
+    code, _, said = run(wordcount, rhyme, *limits, *bad, "--no-backups", "--no-preflight", "--progress")
     assert given == {
         "max_attempts": 5,
         "task_timeout": 9.0,
@@ -349,6 +350,7 @@ def test_attempts_time_limit_and_memory_reach_the_job(
         "on_error": "skip",
         "max_skipped": 7,
         "preflight": False,
+        "on_nondeterminism": "restart",
         "memory": 2 * 2**20,
         "progress": True,
         "keep_failures": ANY,

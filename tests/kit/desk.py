@@ -130,6 +130,9 @@ class Desk:
     def reduce_done(self, index: int, path: Path) -> None:
         self.results[index] = path
 
+    def reduce_undone(self, index: int) -> None:
+        del self.results[index]
+
     def set_aside(self, attempt: AttemptId, report: str, worker: str) -> None:
         self.reports[str(attempt)] = report
 

@@ -83,11 +83,39 @@ def test_a_lost_worker_takes_along_all_splits_of_its_outputs(stage: Stage) -> No
     stage.join("a", "b")
     stage.group(3)
     stage.done("a", "m-00000.0")
-    assert starts(stage.leave("a")) == [("b", "m-00000.1")]
-    assert alone(stage, "b") == [("b", name) for _, name in ALONE]
+    [again] = of_kind(stage.leave("a"), StartAttempt)
+    assert again == StartAttempt(
+        "b", attempt("m-00000.1"), None, 3
+    )  # as they were: the same splits give the same output
+    stage.done("b", "m-00000.1")
     assert stage.machine.ledger.partition_bytes == [1, 1, 1, 1]  # counted once, by whom it was first told
     assert is_finished(stage.exhaust()) is False
     assert stage.machine.counts().reduce_total == 1
+
+
+def test_lost_again_before_they_are_there_again_each_is_attempted_alone(stage: Stage) -> None:
+    stage.join("a", "b", "c")
+    stage.group(3)
+    stage.done("a", "m-00000.0")
+    stage.leave("a")
+    [(worker, name)] = stage.running()
+    assert name == "m-00000.1"
+    said = stage.leave(worker)
+    assert sorted(starts(said)) == [("c", "m-00000.2")]
+    assert [name for _, name in alone(stage, "c")] == ["m-00000.2", "m-00001.2", "m-00002.2"]
+
+
+def test_after_a_failure_outputs_are_made_again_alone_too() -> None:
+    """Attempts of a task under suspicion are careful, and those are of one split."""
+    stage = Stage()
+    stage.join("a", "b")
+    stage.group(2)
+    stage.fail("a", "m-00000.0")
+    while stage.running():
+        for worker, name in stage.running():
+            stage.done(worker, name)
+    said = stage.leave("b")
+    assert all(start.splits == 1 for start in of_kind(said, StartAttempt))
 
 
 def test_an_output_that_cannot_be_fetched_is_named_by_its_first_split(stage: Stage) -> None:

@@ -24,6 +24,7 @@ from mincemeat.scheduler import (
     BlocksUnreachable,
     CancelAttempt,
     DropOutput,
+    DropResult,
     Event,
     ExcludeWorker,
     ExpireWorker,
@@ -48,12 +49,16 @@ from mincemeat.scheduler import (
     WorkerLeft,
     invariants,
 )
+from mincemeat.scheduler.digests import Digests
 from mincemeat.scheduler.state import AttemptState, TaskState
 from tests.scheduler.kit import failure
 
 PARTITIONS = 5
 LEASE_SECONDS = 10.0
 CALM_STEPS_MAX = 20_000
+
+
+_OF_THE_JOB = (FailureKind.EXCESS, FailureKind.NONDETERMINISM)
 
 
 @dataclass
@@ -81,7 +86,13 @@ class World:
             backups=self.chance.random() < 0.5,
             skips=self.chance.random() < 0.5,
             max_skipped=self.chance.choice([0, 5, None]),
+            on_nondeterminism=self.chance.choice(["raise", "restart", "ignore"]),
         )
+        # Whether the functions give different pairs now and then.
+        self.is_moody = self.chance.random() < 0.5
+        # What each map attempt gave, (split, partition) -> content; and what each reduce attempt was given to read.
+        self.contents: dict[AttemptId, dict[tuple[int, int], int]] = {}
+        self.reads: dict[AttemptId, dict[tuple[int, int], int]] = {}
         self.machine = self.new_machine()
         self.groups: list[int] = []
         self.now = 0.0
@@ -103,13 +114,36 @@ class World:
         before = self.machine.counts().reduce_committed
         said = self.machine.handle(event, self.now)
         invariants.check(self.machine)
-        gained = self.machine.counts().reduce_committed - before
+        dropped = [instruction.attempt for instruction in said if isinstance(instruction, DropResult)]
+        for attempt in dropped:
+            assert self.machine.on_nondeterminism == "restart"
+            self.reduced.remove(attempt)
+        gained = self.machine.counts().reduce_committed - before + len(dropped)
         assert gained in (0, 1) or isinstance(event, JobRestored)
         if gained and not isinstance(event, JobRestored):
             assert isinstance(event, AttemptDone)
             self.reduced.append(event.attempt)
         for instruction in said:
             self.obey(instruction)
+        if self.machine.on_nondeterminism != "ignore" and self.machine.state is not JobState.FAILED:
+            self.check_reads()
+
+    def check_reads(self) -> None:
+        """Every reduce attempt that counts has read what is there, or was there last."""
+        ledger = self.machine.ledger
+        there: dict[tuple[int, int], int] = {}
+        for task in ledger.map.tasks:
+            lost = ledger.lost_outputs.get(task)
+            output = task.committed if lost is None else lost.attempt
+            if output is not None and output.id in self.contents:
+                index = task.id.index
+                there.update({place: what for place, what in self.contents[output.id].items() if place[0] == index})
+        for reduce in ledger.reduce.tasks:
+            for attempt in reduce.attempts:
+                if attempt.state in (AttemptState.RUNNING, AttemptState.COMMITTED):
+                    # What an earlier coordinator knew of outputs is not known to the next one.
+                    read = self.reads.get(attempt.id, {}) if not self.life else {}
+                    assert all(there[place] == what for place, what in read.items()), f"{attempt.id} read a mixture"
 
     def obey(self, instruction: Instruction) -> None:
         assert not self.ends, f"{instruction} after the end"
@@ -125,6 +159,13 @@ class World:
                 counts = self.machine.counts()
                 assert partitions is None or counts.map_committed == counts.map_total
                 assert partitions is None or self.mapped() == list(range(self.splits))
+                if partitions is not None:
+                    self.reads[attempt] = {
+                        place: what
+                        for _, output, _ in self.machine.map_outputs()
+                        for place, what in self.contents[output].items()
+                        if place[1] in partitions
+                    }
                 if worker in self.workers:
                     self.workers[worker].running.add(attempt)
                     assert len(self.workers[worker].running) <= self.workers[worker].slots
@@ -157,9 +198,15 @@ class World:
         if attempt.task.phase is Phase.MAP:
             first = attempt.task.index
             assert self.machine.splits_of(attempt) == range(first, first + splits)
-            assert (
-                splits == 1 or attempt.number == self.life * limits.ATTEMPTS_PER_LIFE or self.machine.backups
-            )  # again: alone
+            task = self.machine.ledger.find_task(attempt.task)
+            assert task is not None
+            was_lost = any(
+                other.state in (AttemptState.LOST, AttemptState.GONE) and len(other.tasks) == splits
+                for other in task.attempts
+            )
+            is_first = attempt.number == self.life * limits.ATTEMPTS_PER_LIFE
+            # Again: alone, unless what it made together was there, and was lost.
+            assert splits == 1 or is_first or self.machine.backups or was_lost
 
     def check_care(self, start: StartAttempt) -> None:
         """Whoever goes carefully follows a failure, over one split, and skips each record once, if at all."""
@@ -178,7 +225,7 @@ class World:
 
     def trouble_of(self, attempt: AttemptId) -> Failure:
         """A failure; a careful attempt knows the record, of which there are three."""
-        kind = self.chance.choice([kind for kind in FailureKind if kind is not FailureKind.EXCESS])
+        kind = self.chance.choice([kind for kind in FailureKind if kind not in _OF_THE_JOB])
         start = self.starts[attempt]
         if not start.careful:
             return failure(kind)
@@ -259,7 +306,19 @@ class World:
         else:
             worker.outputs.add(attempt)
             skipped = self.skipped_in(attempt)
-            self.mail.append(AttemptDone(worker.name, attempt, sizes_of(attempt), skipped))
+            digests = self.map(attempt)
+            self.mail.append(AttemptDone(worker.name, attempt, sizes_of(attempt), skipped, digests=digests))
+
+    def map(self, attempt: AttemptId) -> Digests:
+        """What the attempt gives, now and then another thing than the last time; its digests, which add up."""
+        content: dict[tuple[int, int], int] = {}
+        for split in self.machine.splits_of(attempt):
+            for partition in range(PARTITIONS):
+                mood = self.chance.randrange(1, 4) if self.is_moody and self.chance.random() < 0.1 else 0
+                content[split, partition] = random.Random((split * PARTITIONS + partition) * 4 + mood).getrandbits(64)
+        self.contents[attempt] = content
+        sums = [sum(what for (_, of), what in content.items() if of == partition) for partition in range(PARTITIONS)]
+        return Digests(True, b"".join([(total % 2**64).to_bytes(8, "big") for total in sums]))
 
     def holds(self, worker: str, output: AttemptId) -> bool:
         return worker in self.workers and output in self.workers[worker].outputs
@@ -373,6 +432,10 @@ class World:
             if end.failure.kind is FailureKind.EXCESS:
                 assert machine.max_skipped is not None
                 assert machine.ledger.set_aside_total > machine.max_skipped
+                return
+            if end.failure.kind is FailureKind.NONDETERMINISM:
+                assert machine.on_nondeterminism == "raise"
+                assert self.is_moody
                 return
             task = machine.ledger.find_task(end.task)
             assert task is not None

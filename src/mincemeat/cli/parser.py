@@ -198,6 +198,12 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "reducefn shows at once (default: yes)",
     )
     engine.add_argument(
+        "--on-nondeterminism",
+        choices=("raise", "restart", "ignore"),
+        help="of a map output that was lost, is made again, and differs from what was reduced already: fail the job, "
+        "reduce again what has changed, or go on (default: raise on a cluster, else ignore)",
+    )
+    engine.add_argument(
         "--memory",
         metavar="SIZE",
         type=_memory,

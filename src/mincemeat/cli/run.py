@@ -54,6 +54,7 @@ def run_job_file(options: Namespace) -> None:
             on_error=options.on_error,
             max_skipped=options.max_skipped,
             preflight=options.preflight,
+            on_nondeterminism=options.on_nondeterminism,
             memory=options.memory,
             progress=options.progress,
             keep_failures=failures.keep,

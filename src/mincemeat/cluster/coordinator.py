@@ -34,6 +34,7 @@ from mincemeat.errors import ConnectionFailed, ProtocolError, RemoteProtocolErro
 from mincemeat.journal.history import MapCommit
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, TaskId, shorten
 from mincemeat.scheduler import events, instructions
+from mincemeat.scheduler.digests import Digests, parse_digests
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.state import Counts
 from mincemeat.set_aside import decode_report
@@ -64,6 +65,7 @@ class Caller(Protocol):
     def data_chunks(self, index: int) -> Iterable[bytes]: ...
     def map_done(self, splits: range, report: MapReport) -> None: ...
     def reduce_done(self, index: int, path: Path) -> None: ...
+    def reduce_undone(self, index: int) -> None: ...
     def set_aside(self, attempt: AttemptId, report: str, worker: str) -> None: ...
     def job_ended(self, ended: JobEnded) -> None: ...
 
@@ -114,6 +116,7 @@ class Coordinator:
             reduce_task_bytes=job.reduce_task_bytes,
             skips=job.skips,
             max_skipped=job.max_skipped,
+            on_nondeterminism=job.on_nondeterminism or "raise",
             lease_seconds=limits.LEASE_SECONDS,  # the one that workers are told
             backups=job.backups,
             life=0 if journal is None else journal.life,
@@ -254,6 +257,10 @@ class Coordinator:
                 self._tell(worker, messages.AttemptCancel(job=self._job.job_id, attempt=str(attempt)))
             case instructions.DropOutput(worker=worker, attempt=attempt):
                 self._tell(worker, messages.DropOutputs(job=self._job.job_id, attempts=[str(attempt)]))
+            case instructions.DropResult(attempt=attempt):
+                log.warning("%s is carried out again: a map output that it read was made again, and differs", attempt)
+                self._recorder.note(lambda journal: journal.void(attempt))
+                self._caller.reduce_undone(attempt.task.index)
             case instructions.ExcludeWorker(worker=worker, reason=reason):
                 log.warning("worker %s gets no more attempts: %s", worker, reason)
             case instructions.ReadmitWorker(worker=worker, reason=reason):
@@ -403,6 +410,7 @@ class Coordinator:
                 code_bytes=len(self._code),
                 skips=self._job.skips,
                 max_skipped=-1 if self._job.max_skipped is None else self._job.max_skipped,
+                digests=self._machine.on_nondeterminism != "ignore",
                 body=self._code if len(self._code) <= limits.INLINE_BODY_BYTES else b"",
             )
         )
@@ -475,7 +483,12 @@ class Coordinator:
             partition_bytes=sizes,
             skipped=message.skipped,
             set_aside=message.set_aside,
+            digests=message.digests,
         )
+        try:
+            digests = parse_digests(message.digests, self._job.partitions)
+        except ValueError as error:
+            raise RemoteProtocolError(f"what worker {worker} says of {attempt} cannot be: {error}") from None
         skipped = _skipped(worker, message)
         if attempt in self._committing:
             return  # told twice
@@ -485,10 +498,13 @@ class Coordinator:
         commit = MapCommit(attempt, len(self._machine.splits_of(attempt)), worker, report)
         self._committing.add(attempt)
         self._recorder.commit(
-            lambda journal: journal.map_committed(commit), lambda: self._commit_map(worker, attempt, report, skipped)
+            lambda journal: journal.map_committed(commit),
+            lambda: self._commit_map(worker, attempt, report, skipped, digests),
         )
 
-    def _commit_map(self, worker: str, attempt: AttemptId, report: MapReport, skipped: _Skipped) -> None:
+    def _commit_map(
+        self, worker: str, attempt: AttemptId, report: MapReport, skipped: _Skipped, digests: Digests | None
+    ) -> None:
         """The output is there and recorded; a moment has passed since it was reported."""
         self._committing.discard(attempt)
         if self._machine.is_running(worker, attempt):
@@ -499,7 +515,7 @@ class Coordinator:
             self._caller.set_aside(attempt, report.set_aside, worker)
         else:
             self._recorder.note(lambda journal: journal.void(attempt))
-        self.handle(events.AttemptDone(worker, attempt, report.partition_bytes, *skipped))
+        self.handle(events.AttemptDone(worker, attempt, report.partition_bytes, *skipped, digests=digests))
 
     def _reduce_done(self, worker: str, message: messages.ReduceDone) -> None:
         attempt = AttemptId.parse(message.attempt)

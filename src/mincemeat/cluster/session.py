@@ -376,6 +376,7 @@ class WorkerSession:
             partition_bytes=report["partition_bytes"],
             skipped=report["skipped"],
             set_aside=report["set_aside"],
+            digests=report.get("digests", ""),
         )
 
     async def _reduce(self, job: messages.JobStart, start: messages.ReduceStart) -> messages.Message:
@@ -466,6 +467,7 @@ class WorkerSession:
                 "store": self._store.directory,
                 "partitions": job.partitions,
                 "memory_bytes": job.memory_bytes,
+                "digests": job.digests,
             },
             self._code,
         )

@@ -131,6 +131,8 @@ def _tell(
     # Without a frame of the user's own (a pair that is no pair) it would only say the message a second time.
     has_frames = '  File "' in failure.traceback
     text = f".{stop}.\n\nTraceback on the worker:\n{failure.traceback}" if has_frames else f".{stop}."
+    if failure.kind is FailureKind.NONDETERMINISM:
+        return f"{failure.message}{text.removeprefix('.')}"
     if failure.kind is FailureKind.EXCESS:
         return f"{failure.message}. {_MORE}{text.removeprefix('.')}"
     if task is None:
@@ -154,3 +156,5 @@ def _what_happened(failure: Failure) -> str:
             return "could not be carried out"
         case FailureKind.EXCESS:
             return "set aside too many records"
+        case FailureKind.NONDETERMINISM:
+            return "gave other pairs when it was carried out again"

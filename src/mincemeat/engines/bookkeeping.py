@@ -160,13 +160,15 @@ class Ledger:
 class ResultDrain:
     """Hands result files to the sink in task order, as soon as every earlier one is there.
 
+    ``hold``: not before ``release``, because some may have to be taken back.
     A sink with a form takes the file itself, which is a part in that form; any other gets the results in it.
     ``stays_here``: slots of this machine write them, as in ``UserFunctions``.
     """
 
-    def __init__(self, sink: Sink, *, stays_here: bool = False, keep: bool = False) -> None:
+    def __init__(self, sink: Sink, *, stays_here: bool = False, keep: bool = False, hold: bool = False) -> None:
         self._sink = sink
         self._keep = keep
+        self._hold = hold
         self._stays_here = stays_here
         self._ready: dict[int, str] = {}
         self._next = 0
@@ -178,7 +180,19 @@ class ResultDrain:
         """
         self._ready[index] = path
 
+    def take_back(self, index: int) -> None:
+        """The results of reduce task ``index`` do not count; others will come. Only as long as they are held back."""
+        if not self._hold:
+            raise RuntimeError(f"the results of reduce task {index} have gone to the sink")
+        os.unlink(self._ready.pop(index))
+
+    def release(self) -> None:
+        """Every result that is there counts: hand them on from now on."""
+        self._hold = False
+
     def drain(self) -> None:
+        if self._hold:
+            return
         while (path := self._ready.pop(self._next, None)) is not None:
             if self._sink.form:
                 self._sink.take_part(path, keep=self._keep)

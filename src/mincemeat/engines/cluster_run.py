@@ -193,7 +193,7 @@ class _Caller:
         self._source = source
         self._ledger = Ledger(job, source, split, clock=clock)
         self._resumable = resumable
-        self._drain = ResultDrain(sink, keep=resumable is not None)
+        self._drain = ResultDrain(sink, keep=resumable is not None, hold=job.on_nondeterminism == "restart")
         self._set_aside = SetAside()
         self._requests: Requests = queue.SimpleQueue() if requests is None else requests
         self._clock = clock
@@ -220,6 +220,9 @@ class _Caller:
 
     def reduce_done(self, index: int, path: Path) -> None:
         self._requests.put(lambda _: self._take_result(index, path))
+
+    def reduce_undone(self, index: int) -> None:
+        self._requests.put(lambda _: self._drain.take_back(index))
 
     def set_aside(self, attempt: AttemptId, report: str, worker: str) -> None:
         self._requests.put(lambda _: self._set_aside.committed(attempt, report, worker))
@@ -287,6 +290,8 @@ class _Caller:
             raise ended.error
         if ended.failure is not None:
             raise job_error(ended.failure, ended.task, ended.attempt, ended.attempts, coordinator.counts())
+        self._drain.release()
+        self._drain.drain()
 
     def _pull(self, coordinator: Coordinator) -> None:
         splits = self._ledger.pull(coordinator.counts().slots)

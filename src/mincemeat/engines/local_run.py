@@ -25,6 +25,7 @@ from mincemeat.engines.sampling import with_splitters
 from mincemeat.errors import BlockCorrupt, UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, Span
 from mincemeat.scheduler import events, instructions
+from mincemeat.scheduler.digests import parse_digests
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.scratch import ScratchDirectory, sweep_soon
@@ -151,9 +152,12 @@ class _LocalRun:
             reduce_task_bytes=job.reduce_task_bytes,
             skips=job.skips,
             max_skipped=job.max_skipped,
+            on_nondeterminism=job.on_nondeterminism or "ignore",
             life=0 if self._journal is None else self._journal.life,
         )
-        self._drain = ResultDrain(sink, stays_here=True, keep=self._journal is not None)
+        self._drain = ResultDrain(
+            sink, stays_here=True, keep=self._journal is not None, hold=job.on_nondeterminism == "restart"
+        )
         self._code: bytes | None = None
         self._slots: list[_Slot] = []
         self._waiting: deque[_Waiting] = deque()
@@ -182,6 +186,7 @@ class _LocalRun:
             if self.preflight is not None:
                 self.preflight.check()
             self._drain.drain()
+        self._drain.release()
         self._drain.drain()
         if observe is not None:
             observe(self._ledger.snapshot(self._machine.counts()))
@@ -240,6 +245,10 @@ class _LocalRun:
                 self._cancel(instruction.attempt)
             case instructions.DropOutput():
                 self._store.drop(instruction.attempt)
+            case instructions.DropResult(attempt=attempt):
+                if self._journal is not None:
+                    self._journal.void(attempt)
+                self._drain.take_back(attempt.task.index)
             case instructions.FailJob():
                 raise job_error(
                     instruction.failure,
@@ -402,6 +411,7 @@ class _LocalRun:
                 "store": self._store.directory,
                 "partitions": self._job.partitions,
                 "memory_bytes": self._job.memory_bytes,
+                "digests": self._machine.on_nondeterminism != "ignore",
                 # For what does not travel as source: compiled modules beside the script, names computed at run time.
                 "path": sys.path,
             },
@@ -488,7 +498,8 @@ class _LocalRun:
         self.set_aside.committed(attempt, done.set_aside)
         self._note_commit(attempt, done)
         self._ledger.map_done(self._machine.splits_of(attempt), done)
-        return events.AttemptDone(_WORKER, attempt, done.partition_bytes, skipped, first)
+        digests = parse_digests(done.digests, self._job.partitions)
+        return events.AttemptDone(_WORKER, attempt, done.partition_bytes, skipped, first, digests)
 
     def _end_overdue(self, now: float) -> None:
         for slot in [slot for slot in self._slots if slot.deadline is not None and now >= slot.deadline]:

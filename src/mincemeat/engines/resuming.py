@@ -18,6 +18,7 @@ from mincemeat.attempt import damage_of_results
 from mincemeat.errors import InvalidJob
 from mincemeat.journal.identity import describe_job
 from mincemeat.journal.journal import Journal
+from mincemeat.scheduler.digests import parse_digests
 from mincemeat.scheduler.events import JobRestored, RestoredOutput
 
 if TYPE_CHECKING:
@@ -136,7 +137,11 @@ class Resumable:
             is_input_exhausted=history.is_input_exhausted,
             outputs=tuple(
                 RestoredOutput(
-                    commit.attempt, commit.splits, f"{commit.worker} (before)", commit.report.partition_bytes
+                    commit.attempt,
+                    commit.splits,
+                    f"{commit.worker} (before)",
+                    commit.report.partition_bytes,
+                    parse_digests(commit.report.digests, len(commit.report.partition_bytes)),
                 )
                 for commit in outputs
             ),

@@ -62,6 +62,7 @@ class MapCommit(NamedTuple):
             "bytes": report.partition_bytes,
             "skipped": report.skipped,
             "aside": report.set_aside,
+            "digests": report.digests,
         }
 
 
@@ -161,7 +162,9 @@ class History:
         attempt = _attempt(record["map"], Phase.MAP)
         records, pairs, seconds, spills = record["report"]
         sizes = tuple(record["bytes"])
-        report = MapReport(records, pairs, seconds, spills, sizes, record["skipped"], record["aside"])
+        report = MapReport(
+            records, pairs, seconds, spills, sizes, record["skipped"], record["aside"], record["digests"]
+        )
         commit = MapCommit(attempt, record["splits"], record["worker"], report)
         first = attempt.task.index
         if commit.splits < 1 or first + commit.splits > self.splits:

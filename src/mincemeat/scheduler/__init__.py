@@ -26,6 +26,7 @@ from mincemeat.scheduler.events import (
 from mincemeat.scheduler.instructions import (
     CancelAttempt,
     DropOutput,
+    DropResult,
     ExcludeWorker,
     ExpireWorker,
     FailJob,
@@ -47,6 +48,7 @@ __all__ = [
     "CancelAttempt",
     "Counts",
     "DropOutput",
+    "DropResult",
     "Event",
     "ExcludeWorker",
     "ExpireWorker",

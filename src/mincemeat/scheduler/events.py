@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from mincemeat.model import AttemptId, Failure
+from mincemeat.scheduler.digests import Digests
 
 
 class RestoredOutput(NamedTuple):
@@ -25,6 +26,7 @@ class RestoredOutput(NamedTuple):
     splits: int
     worker: str
     partition_bytes: tuple[int, ...]
+    digests: Digests | None = None
 
 
 class JobRestored(NamedTuple):
@@ -77,13 +79,15 @@ class Heartbeat(NamedTuple):
 
 class AttemptDone(NamedTuple):
     """An attempt ended well, with all of its splits. ``partition_bytes``, map only: a size for each partition, or
-    ``()`` for no output. ``skipped`` counts the records that it set aside, and ``first_skipped`` tells of one."""
+    ``()`` for no output. ``skipped`` counts the records that it set aside, and ``first_skipped`` tells of one.
+    ``digests``, map only: what is in the output; ``None`` if nobody knows."""
 
     worker: str
     attempt: AttemptId
     partition_bytes: tuple[int, ...] = ()
     skipped: int = 0
     first_skipped: Failure | None = None
+    digests: Digests | None = None
 
 
 class AttemptFailed(NamedTuple):

@@ -51,6 +51,15 @@ class DropOutput(NamedTuple):
     attempt: AttemptId
 
 
+class DropResult(NamedTuple):
+    """The results of the reduce attempt ``attempt``, which was committed, do not count: its task is attempted again.
+
+    Only where the machine may restart (``on_nondeterminism="restart"``): else a result that was taken stays taken.
+    """
+
+    attempt: AttemptId
+
+
 class ExcludeWorker(NamedTuple):
     """``worker`` gets no more attempts. It stays connected: it may hold map outputs, which it goes on serving."""
 
@@ -100,6 +109,7 @@ Instruction: TypeAlias = (
     | StartAttempt
     | CancelAttempt
     | DropOutput
+    | DropResult
     | ExcludeWorker
     | ReadmitWorker
     | ExpireWorker

@@ -21,6 +21,7 @@ def check(machine: Machine) -> None:
         _check_pending(phase)
     _check_outputs(ledger)
     _check_set_aside(ledger)
+    _check_lost_outputs(machine)
     _check_job(machine)
     if not machine.is_over:
         _check_nobody_idles(ledger)
@@ -124,10 +125,53 @@ def _check_pending(phase: PhaseLedger) -> None:
     heads = {index for index, _ in phase.pending}
     _claim(phase.groups.keys() <= heads, f"{phase.phase}: a group waits exactly while its first task is queued")
     for first, count in phase.groups.items():
-        fresh = all(not task.attempts_started for task in phase.tasks[first : first + count])
-        _claim(count > 1 and fresh, f"{phase.phase}: tasks {first} and on wait together, never attempted")
+        tasks = tuple(phase.tasks[first : first + count])
+        fresh = all(not task.attempts_started for task in tasks)
+        lost = any(
+            attempt.tasks == tasks and attempt.state in (AttemptState.LOST, AttemptState.GONE)
+            for attempt in tasks[0].attempts
+        )
+        _claim(
+            count > 1 and (fresh or lost),
+            f"{phase.phase}: tasks {first} and on wait together, never attempted, or because their output was lost",
+        )
     for index, avoided in phase.pending:
         _claim(avoided == phase.tasks[index].avoided, "a task is queued with the workers it avoids", phase.tasks[index])
+
+
+def _check_lost_outputs(machine: Machine) -> None:
+    """No reduce attempt that counts has read two versions of a map output, as far as digests tell.
+
+    While a lost output is not there again nobody starts to reduce, so all that run or are committed have read the same
+    version: they started before it was lost. When it is there again it is compared, and forgotten.
+    """
+    ledger = machine.ledger
+    _claim(
+        not ledger.lost_outputs or ledger.job is not JobState.MAP,
+        "a lost output is remembered when it may have been read",
+    )
+    for task, lost in ledger.lost_outputs.items():
+        members = lost.attempt.tasks
+        _claim(task in members, f"{task.id} is of the lost output {lost.attempt.id}")
+        is_lost = lost.attempt.state in (AttemptState.LOST, AttemptState.GONE)
+        _claim(is_lost, f"{lost.attempt.id} is remembered, so it is LOST or GONE")
+        _claim(
+            all(ledger.lost_outputs.get(member) is lost for member in members),
+            f"{lost.attempt.id} is remembered for all of its tasks",
+        )
+        _claim(
+            any(member.committed is None for member in members),
+            f"{lost.attempt.id} is remembered until all of its tasks are committed again",
+        )
+        if machine.is_over:
+            continue
+        for reduce in ledger.reduce.tasks:
+            for attempt in reduce.attempts:
+                counts = attempt.state in (AttemptState.RUNNING, AttemptState.COMMITTED)
+                _claim(
+                    not counts or attempt.generation < lost.generation,
+                    f"{attempt.id} has not started while {lost.attempt.id} is not there again",
+                )
 
 
 def _check_set_aside(ledger: Ledger) -> None:

@@ -26,6 +26,7 @@ from mincemeat.scheduler.state import (
     AttemptRecord,
     AttemptState,
     JobState,
+    LostOutput,
     Suspicion,
     TaskRecord,
     TaskState,
@@ -45,7 +46,8 @@ class PhaseLedger:
         self.phase = phase
         self.tasks: list[TaskRecord] = []
         self.pending = TaskQueue()
-        # First index -> count, for tasks that were never attempted and shall be so together: only the first is queued.
+        # First index -> count, for tasks that shall be attempted together: only the first is queued. They were never
+        # attempted, or their output was lost: the same splits in one attempt give the same output.
         self.groups: dict[int, int] = {}
         self.committed = 0
         # How long the latest committed attempts took: enough for a median, and no more however many tasks there are.
@@ -115,6 +117,8 @@ class Ledger:
         self.set_aside: dict[TaskRecord, int] = {}
         self.set_aside_total = 0
         self.first_set_aside: Failure | None = None
+        # Outputs that reduce attempts may have read and that are being made again, by each of their tasks.
+        self.lost_outputs: dict[TaskRecord, LostOutput] = {}
         # Sizes over all map tasks, and what each reduce task reduces: the plan, made once.
         self.partition_bytes = [0] * partitions
         self.plan: list[range] = []
@@ -342,6 +346,7 @@ class Ledger:
     ) -> None:
         """The output of a committed map attempt is LOST, or GONE with a worker that may come back.
 
+        Its tasks are pending again, together as they were, unless one of them is under suspicion.
         Raises: IllegalMove if it is not committed.
         """
         self._move_attempt(attempt, state, now, reason)
@@ -352,16 +357,61 @@ class Ledger:
             self.map.committed -= 1
             if task in self.set_aside:  # until it is attempted again
                 self.count_set_aside(task, len(self.suspect(task).skip))
-            self._make_pending(task)
+        self._remember_output(attempt)
+        if attempt.others and self.suspicions.keys().isdisjoint(attempt.tasks):
+            for task in attempt.tasks:
+                self._move_task(task, TaskState.PENDING)
+            first = attempt.task
+            self.map.groups[first.id.index] = len(attempt.tasks)
+            self.map.pending.push(first.id.index, first.avoided)
+        else:
+            for task in attempt.tasks:
+                self._make_pending(task)
+
+    def _remember_output(self, attempt: AttemptRecord) -> None:
+        """For whoever has read it. Nobody has where there is no reduce phase, nor if one of its tasks was being made
+        again when it was committed: reduce attempts start only when all are there, and then nothing is remembered."""
+        digests = attempt.digests
+        if attempt.state is AttemptState.LOST:
+            attempt.digests = None  # one that is GONE may come back
+        if digests is not None and self.job is JobState.REDUCE and self.lost_outputs.keys().isdisjoint(attempt.tasks):
+            lost = LostOutput(attempt, digests, self.generation)
+            self.lost_outputs.update(dict.fromkeys(attempt.tasks, lost))
+
+    def take_remade(self, attempt: AttemptRecord) -> list[LostOutput]:
+        """The lost outputs all of whose tasks are committed again, now that ``attempt`` is: each is told once."""
+        remade: list[LostOutput] = []
+        for task in attempt.tasks if self.lost_outputs else ():
+            lost = self.lost_outputs.get(task)
+            if lost is not None and all(member.committed is not None for member in lost.attempt.tasks):
+                for member in lost.attempt.tasks:
+                    del self.lost_outputs[member]
+                remade.append(lost)
+        return remade
+
+    def reopen_result(self, attempt: AttemptRecord, now: float, reason: str) -> None:
+        """The result of a committed reduce attempt does not count any more. Raises: IllegalMove if it is not."""
+        self._move_attempt(attempt, AttemptState.LOST, now, reason)
+        task = attempt.task
+        task.committed = None
+        self.reduce.committed -= 1
+        if task in self.set_aside:  # until it is attempted again
+            self.count_set_aside(task, len(self.suspect(task).skip))
+        self._make_pending(task)
 
     def return_output(self, attempt: AttemptRecord, worker: WorkerRecord) -> None:
         """The output that was GONE is here again, on ``worker``, and every task of it is PENDING."""
         self._move_attempt(attempt, AttemptState.COMMITTED, attempt.started, "")
         attempt.worker = worker
         self.generation += 1
-        for task in attempt.tasks:
+        together = self.map.groups.pop(attempt.task.id.index, 1) == len(attempt.tasks)
+        for task in attempt.tasks[:1] if together else attempt.tasks:
             self.map.pending.remove(task.id.index, task.avoided)
+        for task in attempt.tasks:
             self._move_task(task, TaskState.RUNNING)
+            lost = self.lost_outputs.get(task)
+            if lost is not None and lost.attempt is attempt:  # it is what it was
+                del self.lost_outputs[task]
         self._take_output(attempt)
 
     def _end_attempt(self, attempt: AttemptRecord, state: AttemptState, now: float, reason: str) -> None:

@@ -27,6 +27,11 @@ What it holds to:
   twice is skipped where the job may, and the task then has all its attempts again: ``max_skipped`` bounds that.
 * Only failures count towards ``max_attempts``. Losses are counted apart, with a far higher bound, so that a task which
   takes its workers down cannot do so for ever.
+* No committed or running reduce attempt has read anything of a map output but what every other one reads of it, as far
+  as digests tell: where an output that was made again differs, whoever has read the first one in these partitions
+  starts again (``on_nondeterminism="restart"``), or is the end of the job if it was committed (``"raise"``). Attempts
+  that have not committed start again in both cases. Until all tasks of a lost output are committed again nobody knows;
+  should every reduce task be committed before that, they have all read the same.
 * A worker that wants to leave ends what it runs, and is kept as long as a reduce task may need what it holds.
 * Once the job is over every event is ignored.
 """
@@ -41,7 +46,7 @@ from typing import Any, Final
 
 from mincemeat import limits
 from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten
-from mincemeat.scheduler import events, instructions, policy
+from mincemeat.scheduler import digests, events, instructions, policy
 from mincemeat.scheduler.events import Event
 from mincemeat.scheduler.instructions import Instruction
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
@@ -53,6 +58,7 @@ from mincemeat.scheduler.state import (
     Counts,
     IllegalMove,
     JobState,
+    LostOutput,
     TaskRecord,
     WorkerRecord,
     WorkerState,
@@ -68,6 +74,8 @@ class Machine:
     ``partitions`` is P, at least 1. ``lease_seconds`` may be ``math.inf`` where workers cannot fall silent (slots that
     are children of this very process). ``backups``: whether ``Tick`` may start a second attempt of a slow task.
     ``skips``: attempts set bad records aside, at most ``max_skipped`` of them in the whole job (``None``: any number).
+    ``on_nondeterminism``: what it means that a map output is made again and differs from what was read of it: "raise",
+    "restart" or "ignore".
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class Machine:
         life: int = 0,
         skips: bool = False,
         max_skipped: int | None = limits.MAX_SKIPPED,
+        on_nondeterminism: str = "raise",
     ) -> None:
         self.partitions = partitions
         self.max_attempts = max_attempts
@@ -91,6 +100,7 @@ class Machine:
         self.backups = backups
         self.skips = skips
         self.max_skipped = max_skipped
+        self.on_nondeterminism = on_nondeterminism
         self.ledger = Ledger(
             partitions, life * limits.ATTEMPTS_PER_LIFE
         )  # public for invariants.py and for tests; a driver asks the queries below
@@ -240,6 +250,7 @@ class Machine:
                 ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"the output of {attempt.id} is back")
                 self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
         ledger.return_output(attempt, worker)
+        self._compare_remade(attempt)
         return True
 
     def _worker_left(self, event: events.WorkerLeft) -> None:
@@ -345,6 +356,7 @@ class Machine:
             self._fail_attempt(attempt, Failure(kind=FailureKind.SYSTEM, message=problem, worker=event.worker))
             return
         self._add_sizes(attempt, sizes)
+        attempt.digests = event.digests
         ledger.commit_attempt(attempt, self._now)
         for task in attempt.tasks:
             ledger.count_set_aside(task, event.skipped if task is first else 0)
@@ -358,6 +370,53 @@ class Machine:
         if event.skipped:
             ledger.first_set_aside = ledger.first_set_aside or event.first_skipped
             self._check_excess(attempt)
+        self._compare_remade(attempt)
+
+    def _compare_remade(self, attempt: AttemptRecord) -> None:
+        """Compare with what was lost that which is complete again, now that ``attempt`` is committed."""
+        for lost in self.ledger.take_remade(attempt):
+            if not self.is_over and self.on_nondeterminism != "ignore":
+                self._compare_outputs(lost, attempt)
+
+    def _compare_outputs(self, lost: LostOutput, again: AttemptRecord) -> None:
+        """``lost`` is there again, the last of it by ``again``: whoever has read what is no more there is found.
+
+        O(reduce tasks) if there is a difference.
+        """
+        ledger = self.ledger
+        tasks = lost.attempt.tasks
+        outputs = list(dict.fromkeys(task.committed for task in tasks if task.committed is not None))
+        # One that is of other splits, too, tells nothing.
+        known = [output.digests if set(output.tasks) <= set(tasks) else None for output in outputs]
+        changed = digests.differing(lost.digests, known, self.partitions)
+        if not changed:
+            return
+        reason = f"the output of {lost.attempt.id} was made again by {again.id}, and differs"
+        committed: list[AttemptRecord] = []
+        for task, partitions in zip(ledger.reduce.tasks, ledger.plan, strict=True):
+            if not digests.overlap(partitions, changed):
+                continue
+            for attempt in task.attempts:
+                if attempt.generation >= lost.generation:
+                    continue
+                if attempt.state is AttemptState.RUNNING:
+                    ledger.drop_attempt(attempt, AttemptState.CANCELLED, self._now, reason)
+                    self._instruct(instructions.CancelAttempt(attempt.worker.name, attempt.id))
+                elif attempt.state is AttemptState.COMMITTED:
+                    committed.append(attempt)
+        if committed and self.on_nondeterminism == "raise":
+            story = digests.tell_difference(
+                (lost.attempt.id, lost.attempt.worker.name, lost.attempt.reason),
+                (again.id, again.worker.name),
+                changed,
+                self.partitions,
+                [attempt.task.id for attempt in committed],
+            )
+            self._fail_job(Failure(FailureKind.NONDETERMINISM, story, worker=again.worker.name), again)
+            return
+        for attempt in committed:
+            ledger.reopen_result(attempt, self._now, reason)
+            self._instruct(instructions.DropResult(attempt.id))
 
     def _add_sizes(self, attempt: AttemptRecord, sizes: tuple[int, ...]) -> None:
         if sizes and not attempt.task.sized:
@@ -508,8 +567,10 @@ class Machine:
         }
         for count in event.groups:
             ledger.map.restore_tasks(count, committed)
-        for name, splits, worker, sizes in event.outputs:
-            self._add_sizes(ledger.restore_output(name, splits, worker, self._now), sizes)
+        for name, splits, worker, sizes, known in event.outputs:
+            output = ledger.restore_output(name, splits, worker, self._now)
+            output.digests = known
+            self._add_sizes(output, sizes)
         ledger.away_until = self._now + limits.COME_BACK_SECONDS
         ledger.input_exhausted = event.is_input_exhausted
         if event.plan:

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from mincemeat.errors import MincemeatError
 from mincemeat.model import AttemptId, Phase, RecordMark, TaskId
+from mincemeat.scheduler.digests import Digests
 
 
 class JobState(enum.Enum):
@@ -85,7 +86,7 @@ TASK_MOVES: Final[Mapping[TaskState, Mapping[TaskState, str]]] = {
         TaskState.PENDING: "its last running attempt failed, was lost or was cancelled",
     },
     TaskState.COMMITTED: {
-        TaskState.PENDING: "a map output was lost and a reduce task still needs it",
+        TaskState.PENDING: "a map output that is needed was lost, or what a reduce task read of one has changed",
     },
 }
 
@@ -94,10 +95,10 @@ ATTEMPT_MOVES: Final[Mapping[AttemptState, Mapping[AttemptState, str]]] = {
         AttemptState.COMMITTED: "it ended well, first of its task",
         AttemptState.FAILED: "it ended in a failure",
         AttemptState.LOST: "its worker left or was excluded, its slot was taken away, or its input was unreachable",
-        AttemptState.CANCELLED: "another attempt of its task committed, or the job is over",
+        AttemptState.CANCELLED: "another attempt of its task committed, what it read has changed, or the job is over",
     },
     AttemptState.COMMITTED: {
-        AttemptState.LOST: "its map output could not be fetched",
+        AttemptState.LOST: "its map output could not be fetched, or what it read has changed",
         AttemptState.GONE: "its map output went with its worker",
     },
     AttemptState.GONE: {
@@ -188,7 +189,7 @@ class AttemptRecord:
     Times are the driver's ``now``, in seconds.
     """
 
-    __slots__ = ("ended", "generation", "id", "others", "reason", "started", "state", "task", "worker")
+    __slots__ = ("digests", "ended", "generation", "id", "others", "reason", "started", "state", "task", "worker")
 
     def __init__(
         self,
@@ -209,6 +210,8 @@ class AttemptRecord:
         # How many times map outputs had been lost when it started: tells whether it can know a later output.
         self.generation = generation
         self.reason = ""
+        # Of the map output while it is committed; None if it has none.
+        self.digests: Digests | None = None
 
     @property
     def tasks(self) -> tuple[TaskRecord, ...]:
@@ -258,6 +261,18 @@ class TaskRecord:
 
     def running_attempts(self) -> list[AttemptRecord]:
         return [attempt for attempt in self.attempts if attempt.state is AttemptState.RUNNING]
+
+
+class LostOutput(NamedTuple):
+    """A map output that reduce attempts may have read, and that is not yet there again.
+
+    ``attempt`` made it, over ``attempt.tasks``, and is LOST; ``digests`` are what it was. Those that had started before
+    ``generation`` may have read it.
+    """
+
+    attempt: AttemptRecord
+    digests: Digests
+    generation: int
 
 
 class Suspicion:

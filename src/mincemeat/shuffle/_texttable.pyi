@@ -1,6 +1,6 @@
 """The compiled module; _texttable.c has its docstrings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, final
 
 SOURCE_VERSION: int
@@ -43,3 +43,8 @@ class Table:
 
 def unpack_lists(payload: bytes, /) -> tuple[list[str], list[list[Any]]]: ...
 def unpack(payload: bytes, /) -> tuple[list[str], list[Any]]: ...
+def digest_columns(
+    keys: list[Any], values: list[Any], single: bool, is_sum: bool, hash_of_others: Callable[[Any], int], /
+) -> int: ...
+def digest(payload: bytes, is_sum: bool, /) -> int: ...
+def digest_lists(payload: bytes, /) -> int: ...

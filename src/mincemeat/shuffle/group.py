@@ -32,6 +32,7 @@ from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
 from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns, encode_text
 from mincemeat.shuffle.deflate import Deflating
+from mincemeat.shuffle.digest import OutputDigest, can_digest
 from mincemeat.shuffle.folds import Holding, StoppedAt, holding_of
 from mincemeat.shuffle.order import columns_in_order, dealt_by_range, in_order
 from mincemeat.shuffle.partition import dealt_by_place, make_partitioner
@@ -77,7 +78,8 @@ class GroupBuffer:
     Memory: about ``memory_bytes`` and an eighth, by sampled sizes; values that suddenly grow may overshoot by one batch
     of ``limits.BATCH_PAIRS_MAX``. Dealing out pickles one partition at a time beside that. A ``Pairs`` or dict that
     ``mapfn`` gives is there beside it as a whole.
-    ``is_near``: whoever reads the blocks is most likely on this machine; see ``Deflating``.
+    ``is_near``: whoever reads the blocks is most likely on this machine; see ``Deflating``. ``with_digest``: what is
+    dealt out is known by its digest, if there can be one, see ``OutputDigest``.
     Counts: ``records`` read, ``pairs`` emitted (before any combiner), ``spills``: how often the buffer was dealt out
     because it was full, so 0 when everything fitted.
     """
@@ -90,6 +92,7 @@ class GroupBuffer:
         writer: BlockWriter,
         *,
         is_near: bool = False,
+        with_digest: bool = False,
     ) -> None:
         self._mapfn = functions.mapfn or _identity
         self._side = map_side(functions)
@@ -98,6 +101,7 @@ class GroupBuffer:
         self._splitters = functions.splitters if functions.sort and functions.partitionfn is None else None
         self._stays_here = functions.stays_here
         self._deflating = Deflating(stays_here=functions.stays_here or is_near)
+        self._digest = OutputDigest(partitions, self._side) if with_digest and can_digest() else None
         self._writer = writer
         self._budget_bytes = memory_bytes
         self._holding: Holding | Ungrouped = Holding(self._side)
@@ -162,6 +166,11 @@ class GroupBuffer:
         if self._side.fold is not None:
             return TextTable.for_fold(self._side.fold)
         return TextTable.for_lists() if self._side.collectfn is None else None
+
+    @property
+    def digests(self) -> str:
+        """Of all that was dealt out, as text; "" if nobody asked, or they would tell nothing."""
+        return "" if self._digest is None else self._digest.text(self.spills)
 
     def finish(self) -> None:
         """Deal out what is left. Raises: as ``drain``."""
@@ -404,6 +413,8 @@ class GroupBuffer:
         for partition, columns in dealt:
             payload, pairs = encode_text(columns)
             single = not columns.keeps_lists
+            if self._digest is not None:
+                self._digest.take_table(partition, payload.data, columns)
             payload = self._deflating.packed(payload)
             self._writer.append(partition, payload, keys=columns.records, pairs=pairs, single=single)
         table.clear()
@@ -417,12 +428,16 @@ class GroupBuffer:
             dealt = holding.dealt_by_index(self._partitioner.indices)
         for partition, keys, values in dealt:
             payload = encode_or_blame(keys, values, single=True, function="mapfn", stays_here=self._stays_here)
+            if self._digest is not None:
+                self._digest.take_columns(partition, keys, values, single=True, folded=False)
             payload = self._deflating.packed(payload)
             self._writer.append(partition, payload, keys=len(keys), pairs=len(keys), single=True)
 
     def _deal_out_groups(self, holding: Holding) -> None:
         """As ``_deal_out``, after the values of each key were combined."""
         held, folded = holding.held, holding.folded
+        if self._digest is not None and self._side.fold is not None and not folded and held:
+            self._digest.give_up()
         if self._side.collectfn is not None and not folded:
             self._combine(held, self._side.collectfn)
             folded = True
@@ -433,6 +448,8 @@ class GroupBuffer:
             if single and not folded:
                 columns = [value for (value,) in columns]
             payload = encode_or_blame(keys, columns, single=single, function=function, stays_here=self._stays_here)
+            if self._digest is not None:
+                self._digest.take_columns(partition, keys, columns, single=single, folded=folded)
             payload = self._deflating.packed(payload)
             self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
         holding.clear()

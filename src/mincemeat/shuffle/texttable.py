@@ -43,7 +43,7 @@ _VALUE_CODES: Final = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 # -- end of the frozen part ------------------------------------------------------------------------------
 
-_SOURCE_VERSION: Final = 4
+_SOURCE_VERSION: Final = 5
 
 
 def _find_compiled() -> ModuleType | None:

@@ -62,7 +62,8 @@ class Heartbeat(Message):
 class MapDone(Message):
     """A map attempt ended well; its output stays on the worker. `partition_bytes` has one entry per partition.
 
-    `set_aside` tells of records that failed and were `skipped` (set_aside.py); "" for none.
+    `set_aside` tells of records that failed and were `skipped` (set_aside.py); "" for none. `digests` tell what is
+    in the output (scheduler/digests.py); "" if nobody asked, or they would tell nothing.
     """
 
     job: str
@@ -74,6 +75,7 @@ class MapDone(Message):
     partition_bytes: list[int]
     skipped: int = 0
     set_aside: str = ""
+    digests: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class JobStart(Message):
 
     `skips`: careful attempts set aside records that fail, up to `max_skipped` (-1: any number).
     `keep_seconds`: a worker that loses the coordinator keeps its outputs and dials again for so long.
+    `digests`: map attempts say what is in their outputs.
     """
 
     carries_body = True
@@ -179,6 +182,7 @@ class JobStart(Message):
     code_bytes: int
     skips: bool = False
     max_skipped: int = -1
+    digests: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,18 @@
    lookups.h   pairs into it
    payload.h   as bytes, and back
    listing.h   lists as bytes, and back
+   digest.h    what tells one content from another
    order.h     sorted, and dealt out
    here        what comes out as Python's objects and as lines; the type and the module */
 
+#include "digest.h"
 #include "listing.h"
 #include "lookups.h"
 #include "order.h"
 #include "payload.h"
 
 /* Python code and this file change together; a module that was built from another source is not used. */
-#define SOURCE_VERSION 4
+#define SOURCE_VERSION 5
 
 /* The digits of a number, which end at `end`; where they begin. */
 static char *
@@ -372,6 +374,9 @@ module_exec(PyObject *module)
 static PyMethodDef module_functions[] = {
     {"unpack", module_unpack, METH_O, unpack_doc},
     {"unpack_lists", module_unpack_lists, METH_O, unpack_lists_doc},
+    {"digest_columns", module_digest_columns, METH_VARARGS, digest_columns_doc},
+    {"digest", module_digest, METH_VARARGS, digest_doc},
+    {"digest_lists", module_digest_lists, METH_O, digest_lists_doc},
     {NULL, NULL, 0, NULL},
 };
 
