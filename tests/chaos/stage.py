@@ -46,6 +46,7 @@ class Actor:
     started: float
     killed: bool = False
     drains: int = 0
+    has_own_disk: bool = False
     is_garbled: bool = False
     is_dismissed: bool = False
     stopped: set[int] = field(default_factory=set)
@@ -64,6 +65,8 @@ class Actor:
         if self.drains or self.is_dismissed:
             # A second request to end means at once, and so does one that comes before it has joined, or while it ends.
             return {0, 128 + signal.SIGTERM, -signal.SIGTERM}
+        if self.has_own_disk and "is full" in self.output():
+            return {0, 1}  # not even a directory could be made, which it said
         if self.is_garbled and "is not a mincemeat server" in self.output():
             return {0, 1}  # a flipped bit in the first bytes, which no checksum of ours vouches for: so it seems there
         return {0}
@@ -133,7 +136,9 @@ class Stage:
             environment["TMPDIR"] = str(disk)
         if plan.hungry:
             environment[HUNGRY] = "1"
-        return self._start(f"worker {plan.number}", [*inside, *command], environment, hungry=plan.hungry)
+        actor = self._start(f"worker {plan.number}", [*inside, *command], environment, hungry=plan.hungry)
+        actor.has_own_disk = bool(plan.disk)
+        return actor
 
     def start_tiny_job(self) -> subprocess.CompletedProcess[str]:
         """The next job of the same user, which sweeps up."""

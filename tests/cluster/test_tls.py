@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import ssl
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -57,19 +59,34 @@ def test_tls_1_2_is_refused_by_both_ends() -> None:
         connect(server_context()[0], old_client)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="files in memory are Linux's")
+def test_the_key_is_on_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose disk was full ended with "No space left on device" instead of joining, or coming back."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there is none"))
+    before = set(os.listdir("/proc/self/fd"))
+    context, fingerprint = server_context()
+    assert set(os.listdir("/proc/self/fd")) == before
+    _, client_end, _ = connect(context, client_context())
+    assert peer_fingerprint(client_end) == fingerprint
+
+
 @pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX")
-def test_the_key_is_private_while_it_is_a_file_and_gone_afterwards(
+def test_where_there_are_no_files_in_memory_the_key_is_private_while_it_is_a_file_and_gone_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
 
     load_cert_chain = ssl.SSLContext.load_cert_chain
 
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSYS, "no such call here")
+
     def watching(context: ssl.SSLContext, certfile: Path) -> None:
         modes.extend([stat.S_IMODE(certfile.stat().st_mode), stat.S_IMODE(certfile.parent.stat().st_mode)])
         load_cert_chain(context, certfile)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watching)
     previous = os.umask(0)
     try:

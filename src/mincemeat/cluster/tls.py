@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import ssl
+import sys
 from pathlib import Path
 
 from mincemeat.errors import RemoteProtocolError
@@ -21,20 +22,34 @@ ALPN = "mincemeat/2"
 def server_context() -> tuple[ssl.SSLContext, bytes]:
     """A context with a fresh P-256 certificate, and its fingerprint: SHA-256 of its DER encoding, 32 bytes.
 
-    The private key exists in this process and, for the moment that `ssl` needs to load it, in a file of mode 0600 in a
-    directory of mode 0700.
+    The private key exists in this process and, for the moment that `ssl` needs to load it, in a file: on Linux one in
+    memory, so that a full disk keeps nobody from joining; elsewhere of mode 0600 in a directory of mode 0700.
     """
     key_pem, certificate_pem, fingerprint = _make_certificate()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context)
     # Resumption would skip the certificate that the key exchange is bound to.
     context.num_tickets = 0
-    with ScratchDirectory() as directory:
-        path = Path(directory) / "certificate.pem"
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key_pem + certificate_pem)
-        context.load_cert_chain(path)
+    if not _is_loaded_from_memory(context, key_pem + certificate_pem):
+        with ScratchDirectory() as directory:
+            path = Path(directory) / "certificate.pem"
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(key_pem + certificate_pem)
+            context.load_cert_chain(path)
     return context, fingerprint
+
+
+def _is_loaded_from_memory(context: ssl.SSLContext, pem: bytes) -> bool:
+    """Load a key and its certificate without a disk; False where that cannot be done."""
+    if sys.platform != "linux":
+        return False
+    try:
+        with open(os.memfd_create("certificate.pem"), "wb", buffering=0) as file:
+            file.write(pem)
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+    except OSError:  # a kernel or container without the call, or without /proc
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=1)
