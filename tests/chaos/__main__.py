@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.chaos.means import means_here
-from tests.chaos.play import ChaosFound, Outcome, play
+from tests.chaos.play import KILLED_BY_KERNEL, ChaosFound, Outcome, play
 from tests.chaos.scenario import ALL_KINDS, GROUNDS, PACES, Means, Scenario, scenario
 
 
@@ -75,7 +75,7 @@ class Table:
         happened: Counter[str] = Counter()
         for outcome in self._outcomes:
             happened.update(outcome.happened)
-        lines = [f"{kind:40} {happened[kind]:6}" for kind in sorted(ALL_KINDS)]
+        lines = [f"{kind:40} {happened[kind]:6}" for kind in sorted(ALL_KINDS | {KILLED_BY_KERNEL})]
         lines.append(f"{'faults':40} {happened.total():6}")
         lines.append(f"{'... whose moment did not come':40} {sum(each.missed for each in self._outcomes):6}")
         lines.append(f"{'jobs, all of them right':40} {len(self._outcomes):6}")

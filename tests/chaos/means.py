@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import namespaces
+from tests.chaos import cgroups, namespaces
 from tests.chaos.scenario import GROUNDS, Means
 from tests.kit.disks import can_have_small_disks
 
@@ -17,4 +17,6 @@ def means_here() -> tuple[Means, list[str]]:
     small_disks = can_have_small_disks()
     if not small_disks:
         reasons.append("no small disks here: this machine lets nobody mount one of his own")
-    return Means(grounds, small_disks), reasons
+    if obstacle := cgroups.obstacle():
+        reasons.append(f"no control groups here: {obstacle}")
+    return Means(grounds, small_disks, not obstacle), reasons

@@ -30,6 +30,8 @@ from tests.chaos.scenario import SERVER, Fault, Scenario, WorkerPlan
 from tests.chaos.stage import Actor, Stage
 from tests.kit.clusters import LOOPBACK
 
+# No fault of ours, but what becomes of one.
+KILLED_BY_KERNEL = "killed by the kernel for want of memory"
 # Between two looks at the job.
 _LOOK_SECONDS = 0.02
 # Starting takes long on a machine with much else to do.
@@ -167,6 +169,7 @@ class _Player:
         self.outcome.recovery_seconds = time.monotonic() - calm_since
         self._say(f"the server has ended with {self._server.process.returncode}")
         assert self._server.process.returncode == 0, "the job failed"
+        self.outcome.happened[KILLED_BY_KERNEL] += self.stage.memory_kills()
         self._check_answer()
         self._dismiss_workers()
         self.outcome.seconds = time.monotonic() - self._began
@@ -224,8 +227,8 @@ class _Player:
             door = self._network.door(self._line(plan.number, ""), address, source=_alias(plan.number), host=LOOPBACK)
             address = (LOOPBACK, door.port)
         self._workers[plan.number] = self.stage.start_worker(plan, address, inside)
-        if plan.hungry:
-            self.outcome.happened["little memory"] += 1
+        if plan.memory:
+            self.outcome.happened[f"little memory: {plan.memory}"] += 1
         elif plan.is_tiny:
             self.outcome.happened["tiny disk"] += 1
 

@@ -37,6 +37,7 @@ class Means:
 
     grounds: tuple[str, ...] = GROUNDS
     small_disks: bool = True
+    memory_groups: bool = True
 
 
 ALL_MEANS = Means()
@@ -47,18 +48,19 @@ SERVER = -1
 @dataclass(frozen=True)
 class WorkerPlan:
     """``joins``: the progress at which it is started. ``disk``: bytes of its temporary directory if it has one of its
-    own. ``hungry``: it has less memory than each record takes there."""
+    own. ``memory``: it has less than each record takes there, by a limit of its own (RLIMIT_AS) or by that of a
+    control group."""
 
     number: int
     slots: int = 1
     joins: float = 0.0
     behind_proxy: bool = True
     disk: int = 0
-    hungry: bool = False
+    memory: str = ""
 
     @property
     def is_sick(self) -> bool:
-        return self.hungry or bool(self.disk)
+        return bool(self.memory or self.disk)
 
     @property
     def is_tiny(self) -> bool:
@@ -107,7 +109,7 @@ class Scenario:
         return {fault.kind for fault in self.faults} | {
             word
             for worker in self.workers
-            for word, so in (("tiny disk", worker.is_tiny), ("little memory", worker.hungry))
+            for word, so in (("tiny disk", worker.is_tiny), (f"little memory: {worker.memory}", worker.memory))
             if so
         }
 
@@ -128,7 +130,7 @@ class Scenario:
             words += [f"joins at {worker.joins:.2f}"] if worker.joins else []
             words += ["no proxy"] if self.ground == "proxy" and not worker.behind_proxy else []
             words += [f"disk of {worker.disk} bytes"] if worker.disk else []
-            words += ["little memory"] if worker.hungry else []
+            words += [f"little memory: {worker.memory}"] if worker.memory else []
             lines.append(f"  worker {worker.number}: {', '.join(words) or 'one slot'}")
         lines += [f"  {fault}" for fault in self.faults]
         return "\n".join(lines)
@@ -205,7 +207,7 @@ DISK_FAULTS: dict[str, _Maker] = {"fill the disk": _lasting("fill the disk", 0.2
 
 ALL_KINDS = frozenset(
     (*PROCESS_FAULTS, *PROXY_FAULTS, *NAMESPACE_FAULTS, *SERVER_FAULTS, *KILL_SERVER, *DISK_FAULTS)
-) | {"tiny disk", "little memory"}
+) | {"tiny disk", "little memory: limit", "little memory: group"}
 
 # What must not happen to whom a sick worker would be alone without.
 _ABSENCES = frozenset(
@@ -235,8 +237,11 @@ def scenario(seed: int, *, means: Means = ALL_MEANS, pace: str | None = None) ->
     for number in range(1, count):
         joins = chance.choice((0.0, 0.0, chance.uniform(0.1, 0.9)))
         workers.append(WorkerPlan(number, chance.choice((1, 1, 2)), joins, chance.random() < 0.9))
-    sickness = chance.choice(("", "", "", "tiny disk", "little memory", "a disk to fill"))
-    if sickness == "little memory" or (sickness and means.small_disks):
+    sickness = chance.choice(
+        ("",) * 4 + ("tiny disk", "a disk to fill", "little memory: limit", "little memory: group")
+    )
+    sickness = "little memory: limit" if sickness == "little memory: group" and not means.memory_groups else sickness
+    if "memory" in sickness or (sickness and means.small_disks):
         workers[-1] = _made_sick(workers[-1], sickness, chance)
     local_workers = chance.choice((0, 0, 0, 1, 2))
     faults = _faults(chance, ground, pace, workers, can_kill_server=journal)
@@ -269,8 +274,8 @@ def _job(chance: random.Random) -> JobPlan:
 def _made_sick(worker: WorkerPlan, sickness: str, chance: random.Random) -> WorkerPlan:
     # It comes when others are at work: alone it would spend all attempts of its first task.
     worker = replace(worker, joins=max(worker.joins, 0.05))
-    if sickness == "little memory":
-        return replace(worker, hungry=True)
+    if "memory" in sickness:
+        return replace(worker, memory=sickness.rpartition(" ")[2])
     return replace(worker, disk=chance.choice(_TINY_DISKS) if sickness == "tiny disk" else _LARGE_DISK)
 
 

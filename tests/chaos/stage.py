@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tests.chaos import processes
+from tests.chaos.cgroups import MemoryGroup
 from tests.chaos.jobs import HUNGRY
 from tests.chaos.scenario import Scenario, WorkerPlan
 from tests.kit.clusters import ROOT
@@ -90,6 +91,7 @@ class Stage:
         self._logs = directory / "logs"
         self._logs.mkdir()
         self.actors: list[Actor] = []
+        self._groups: list[MemoryGroup] = []
         self._write_job()
 
     def _write_job(self) -> None:
@@ -114,6 +116,8 @@ class Stage:
             actor.process.wait()
         for pid in processes.marked(MARK, self.mark):
             processes.send(pid, signal.SIGKILL)
+        for group in self._groups:
+            group.close()
 
     # -- starting ----------------------------------------------------------------------------------------
 
@@ -134,9 +138,16 @@ class Stage:
             disk.mkdir()
             command = on_a_small_disk(disk, str(plan.disk), *command)
             environment["TMPDIR"] = str(disk)
-        if plan.hungry:
+        if plan.memory:
             environment[HUNGRY] = "1"
-        actor = self._start(f"worker {plan.number}", [*inside, *command], environment, hungry=plan.hungry)
+        if plan.memory == "group":
+            group = MemoryGroup(f"mincemeat-chaos-{self.mark}-{len(self.actors)}")
+            self._groups.append(group)
+            inside = [*inside, *group.inside()]
+        actor = self._start(f"worker {plan.number}", [*inside, *command], environment)
+        if plan.memory == "limit":  # before it has started a slot, which inherits it
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(actor.pid, resource.RLIMIT_AS, (LITTLE_MEMORY_BYTES, LITTLE_MEMORY_BYTES))
         actor.has_own_disk = bool(plan.disk)
         return actor
 
@@ -152,7 +163,7 @@ class Stage:
             check=False,
         )
 
-    def _start(self, name: str, command: list[str], environment: Mapping[str, str], *, hungry: bool = False) -> Actor:
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> Actor:
         log = self._logs / f"{len(self.actors):02} {name}.log"
         file: TextIO
         with log.open("w", encoding="utf-8") as file:
@@ -165,9 +176,6 @@ class Stage:
                 cwd=ROOT,
                 env=self._environment(environment),
             )
-        if hungry:  # before it has started a slot, which inherits it
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_AS, (LITTLE_MEMORY_BYTES, LITTLE_MEMORY_BYTES))
         actor = Actor(name, process, log, time.monotonic())
         self.actors.append(actor)
         return actor
@@ -181,6 +189,10 @@ class Stage:
             MARK: self.mark,
             **more,
         }
+
+    def memory_kills(self) -> int:
+        """How many processes the kernel has killed because their group had no memory left."""
+        return sum(group.kills() for group in self._groups)
 
     # -- signals -----------------------------------------------------------------------------------------
 

@@ -40,9 +40,9 @@ def test_who_cannot_work_is_never_left_alone() -> None:
 
 
 def test_a_machine_that_allows_little_does_without() -> None:
-    scenarios = [scenario(seed, means=Means(("proxy",), small_disks=False)) for seed in SEEDS]
+    scenarios = [scenario(seed, means=Means(("proxy",), small_disks=False, memory_groups=False)) for seed in SEEDS]
     assert {each.ground for each in scenarios} == {"proxy"}
-    assert not any(worker.disk for each in scenarios for worker in each.workers)
+    assert not any(worker.disk or worker.memory == "group" for each in scenarios for worker in each.workers)
     assert not set().union(*(each.kinds for each in scenarios)) & {"link down", "slow link", "fill the disk"}
 
 
