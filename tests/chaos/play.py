@@ -6,6 +6,7 @@ Decides: when a fault is due and over, and what must be true afterwards. Does no
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import random
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,13 @@ from tests.chaos.scenario import SERVER, Fault, Scenario, WorkerPlan
 from tests.chaos.stage import Actor, Stage
 from tests.kit.clusters import LOOPBACK
 
+FILLER = "somebody's"
 # No fault of ours, but what becomes of one.
 KILLED_BY_KERNEL = "killed by the kernel for want of memory"
 # Between two looks at the job.
 _LOOK_SECONDS = 0.02
+# ... and at where workers listen, which takes longer. Nobody knows of a worker's port sooner.
+_LOOK_FOR_DOORS_SECONDS = 0.1
 # Starting takes long on a machine with much else to do.
 _BEGIN_SECONDS = 90.0
 # A worker whose server has said good-bye, or that is asked to end while it has none, needs less than this.
@@ -103,6 +107,7 @@ class _Player:
         self._workers: dict[int, Actor] = {}
         self._lines: dict[tuple[int, str], Line] = {}
         self._peer_doors: dict[tuple[int, int], Door] = {}
+        self._doors_due = 0.0
         self._listened: set[tuple[str, int]] = set()
         # What ends a fault that lasts, and when.
         self._ends: list[tuple[float, str, Callable[[], None]]] = []
@@ -169,7 +174,8 @@ class _Player:
         self.outcome.recovery_seconds = time.monotonic() - calm_since
         self._say(f"the server has ended with {self._server.process.returncode}")
         assert self._server.process.returncode == 0, "the job failed"
-        self.outcome.happened[KILLED_BY_KERNEL] += self.stage.memory_kills()
+        if kills := self.stage.memory_kills():
+            self.outcome.happened[KILLED_BY_KERNEL] = kills
         self._check_answer()
         self._dismiss_workers()
         self.outcome.seconds = time.monotonic() - self._began
@@ -239,8 +245,9 @@ class _Player:
 
     def _open_peer_doors(self) -> None:
         """Others dial a worker behind a proxy at the proxy's address and the worker's port: there is a door then."""
-        if self._cables is not None:
+        if self._cables is not None or time.monotonic() < self._doors_due:
             return
+        self._doors_due = time.monotonic() + _LOOK_FOR_DOORS_SECONDS
         wanted = {
             (plan.number, port)
             for plan in self._scenario.workers
@@ -314,18 +321,13 @@ class _Player:
         self._until(fault, lambda: self.stage.thaw(actor))
 
     def _fill_disk(self, fault: Fault, actor: Actor) -> None:
-        """Somebody else's file takes all of the room, as seen from inside its mount namespace."""
-        inside = Path(f"/proc/{actor.pid}/root{self._disk_of(actor)}/somebody's")
-        try:
-            with inside.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(2**20))
-        except OSError:  # full
-            pass
-        self._until(fault, lambda: _remove(inside))
-
-    def _disk_of(self, actor: Actor) -> Path:
-        return self.stage.disks / str(self.stage.actors.index(actor))
+        """Somebody else's file takes all of the room of a disk of a worker's own."""
+        outside = self.stage.disks / str(self.stage.actors.index(actor))
+        inside = Path(f"/proc/{actor.pid}/root{outside}")
+        if not fill(inside, outside, next(each.disk for each in self._scenario.workers if each.number == fault.target)):
+            self._say("in vain, as its disk is not there yet")
+            return
+        self._until(fault, lambda: _remove(inside / FILLER))
 
     def _to_cable(self, fault: Fault) -> None:
         assert self._cables is not None
@@ -428,6 +430,26 @@ def differences(found: list[tuple[str, Any]], expected: dict[str, Any], *, is_so
     return told
 
 
+def fill(inside: Path, outside: Path, size: int) -> bool:
+    """Take all of the room of a disk of ``size`` bytes that its process sees at ``inside``; False if there is none.
+
+    ``outside`` is that directory as everybody else sees it, who has another disk there. That one must not be filled:
+    so nothing is written unless it is another, and never more than ``size``.
+    """
+    try:
+        if os.stat(inside).st_dev == os.stat(outside).st_dev:
+            return False  # the process has started, and has not mounted it yet
+        left = size
+        with (inside / FILLER).open("wb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_dev == os.stat(outside).st_dev:
+                return False
+            while left > 0:
+                left -= file.write(bytes(min(left, 2**20)))
+    except OSError as error:
+        return error.errno == errno.ENOSPC
+    return True
+
+
 def _is_dialing(actor: Actor) -> bool:
     """Whether a worker has nobody to tell it that the job is over."""
     said = actor.output()
@@ -439,16 +461,14 @@ def _alias(number: int) -> str:
     return f"127.0.1.{number + 1}"
 
 
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # its process, and so its disk, is gone
+        path.unlink()
+
+
 def _free_port() -> int:
     """A port that was free a moment ago: the server is started twice on it, and workers must find it again."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _remove(path: Path) -> None:
-    try:
-        os.unlink(path)
-    except OSError:  # its process, and so its disk, is gone
-        pass

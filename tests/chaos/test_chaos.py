@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,10 +18,11 @@ import pytest
 from tests.chaos import cgroups, leftovers, processes
 from tests.chaos.jobs import JobPlan, oracle
 from tests.chaos.means import means_here
-from tests.chaos.play import KILLED_BY_KERNEL, differences, play
+from tests.chaos.play import differences, fill, play
 from tests.chaos.scenario import Scenario, WorkerPlan, scenario
 from tests.chaos.stage import Stage
 from tests.kit.clusters import LOOPBACK
+from tests.kit.disks import can_have_small_disks, on_a_small_disk
 from tests.kit.gates import wait_until
 
 pytestmark = [
@@ -28,7 +31,7 @@ pytestmark = [
 ]
 
 # Chosen for what they cover together, see the test below.
-SEEDS = (2325, 4602, 5128)
+SEEDS = (88, 881, 544)
 
 
 def is_short(each: Scenario) -> bool:
@@ -61,20 +64,35 @@ def test_the_seeds_cover_most_of_what_can_be_done() -> None:
 
 
 @pytest.mark.skipif(bool(cgroups.obstacle()), reason=f"no control groups here: {cgroups.obstacle()}")
-def test_a_slot_that_takes_more_memory_than_its_group_has_is_killed_and_its_worker_is_not() -> None:
-    outcome = play(
-        Scenario(
-            seed=0,
-            ground="proxy",
-            pace="quick",
-            job=JobPlan("count without one", 1, 40, 1, 4, 0.05, 0.0),
-            journal=False,
-            local_workers=0,
-            workers=(WorkerPlan(0), WorkerPlan(1, joins=0.05, memory="group")),
-            faults=(),
-        )
-    )
-    assert outcome.happened[KILLED_BY_KERNEL] >= 1
+def test_a_slot_that_takes_more_memory_than_its_group_has_is_killed_and_its_worker_is_not(tmp_path: Path) -> None:
+    with Stage(empty_scenario(), tmp_path, LOOPBACK, 0) as stage:
+        server = stage.start_server([])
+        [address] = wait_until(lambda: processes.listening_ports(server.pid), "it listens")
+        worker = stage.start_worker(WorkerPlan(0, memory="group"), address, [])
+        wait_until(lambda: stage.memory_kills() >= 2, "a second slot is killed")
+        assert worker.is_alive
+
+
+def test_a_disk_is_filled_only_where_it_is_another_and_never_beyond_its_size(tmp_path: Path) -> None:
+    """It was the real disk, and all of it, where a worker had not mounted its own yet."""
+    assert not fill(tmp_path, tmp_path, 2**40)
+    assert list(tmp_path.iterdir()) == []
+    assert not fill(tmp_path / "nowhere", tmp_path, 2**40)
+
+
+@pytest.mark.skipif(not can_have_small_disks(), reason="this machine lets nobody mount a small disk of his own")
+def test_a_disk_that_is_filled_has_no_room_left(tmp_path: Path) -> None:
+    for size, is_full in ((2**20, True), (2**16, False)):
+        outside = tmp_path / str(size)
+        outside.mkdir()
+        command = on_a_small_disk(outside, str(2**20), "sh", "-c", "echo here; read word")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"here\n"
+            inside = Path(f"/proc/{process.pid}/root{outside}")
+            assert fill(inside, outside, size)
+            assert (os.statvfs(inside).f_bavail == 0) is is_full
+            assert list(outside.iterdir()) == []
 
 
 # -- the checks find what they look for ----------------------------------------------------------------------
