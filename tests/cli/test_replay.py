@@ -51,7 +51,7 @@ def test_a_job_that_skips_ends_well_and_tells_what_it_lacks(run: Run, inputs: tu
     assert (code, output) == (0, "good\t3\n")
     name = str(inputs[1])
     assert said.splitlines() == [
-        "mincemeat: 3 records were set aside, and the results are without:",
+        "mincemeat: 3 records were set aside (2 ValueError, 1 KeyError), and the results are without:",
         f"mincemeat:   1. mapfn for key {(name, 7)}: ValueError: invalid literal for int() with base 10: 'x'",
         f"mincemeat:   2. mapfn for key {(name, 26)}: ValueError: not enough values to unpack (expected 2, got 1)",
         "mincemeat:   3. reducefn for key 'bad': KeyError: 'bad'",
@@ -179,7 +179,7 @@ def test_a_record_that_ended_its_process_is_run_with_a_warning(tmp_path: Path, d
 
     done = mincemeat("run", "count.py", "in.txt", "--on-error", "skip", "--workers", "1")
     assert (done.returncode, done.stdout) == (0, "1\t[1, 1]\n")
-    assert "1 record was set aside" in done.stderr
+    assert "1 record was set aside (lost its process), and" in done.stderr
     assert "exited with code 13" in done.stderr
     if not debug:
         done = mincemeat("replay", FILE)

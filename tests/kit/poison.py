@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -53,8 +54,10 @@ def emits_nonsense(key: Any, number: int) -> Iterator[Any]:
 
 def kills_in_sevens(key: Any, number: int) -> Iterator[tuple[int, int]]:
     yield number % 10, number
-    if number in (57, 157):
-        os._exit(number)
+    if number == 57:
+        os._exit(57)
+    if number == 157:
+        os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def kills_and_raises(key: Any, number: int) -> Iterator[tuple[int, int]]:

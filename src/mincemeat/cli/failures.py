@@ -16,6 +16,7 @@ import os
 import shlex
 import time
 from argparse import Namespace
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mincemeat import limits
@@ -77,7 +78,7 @@ class FailureFile:
         if not failures:
             return
         many = f"{len(failures):,} records were" if len(failures) > 1 else "1 record was"
-        say(f"{many} set aside, and the results are without:")
+        say(f"{many} set aside ({_kinds(failures)}), and the results are without:")
         for number, failure in enumerate(failures[:_SHOWN], 1):
             say(f"  {number}. {_in_a_line(failure)}")
         if len(failures) > _SHOWN:
@@ -108,6 +109,13 @@ def _kept(failure: RecordFailure, source: Source) -> Kept | None:
     if failure.phase == "map" and failure.split >= 0 and failure.record >= 0:
         return find_record(source, failure.split, failure.record)
     return None
+
+
+def _kinds(failures: tuple[RecordFailure, ...]) -> str:
+    """How many of which kind, the most frequent first."""
+    counts = Counter(failure.exception_type or "lost its process" for failure in failures).most_common(_SHOWN + 1)
+    told = [f"{count:,} {kind}" if len(failures) > 1 else kind for kind, count in counts[:_SHOWN]]
+    return ", ".join(told) + (", ..." if len(counts) > _SHOWN else "")
 
 
 def _in_a_line(failure: RecordFailure) -> str:
