@@ -47,6 +47,10 @@ SET_ASIDE_DETAIL_BYTES: Final = 2**20
 # ... and after that key and message alone; all of it, compressed, in a message of the control connection, where up to
 # 65,536 sizes of partitions may stand beside it. What is beyond is counted, and not listed.
 SET_ASIDE_REPORT_BYTES: Final = 128 * 2**10
+# ... nor more of one attempt than this: four times the most that a job may lose unless its user says otherwise.
+SET_ASIDE_LISTED_MAX: Final = 4096
+# And in all, at about a kilobyte each in the caller's memory.
+FAILURES_LISTED_MAX: Final = 100_000
 # What such a report may inflate to, whoever sent it.
 SET_ASIDE_INFLATED_BYTES_MAX: Final = 16 * 2**20
 # Reports are kept compressed until the end of the job, so much of them; beyond that records are only counted.

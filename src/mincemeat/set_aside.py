@@ -13,6 +13,7 @@ import pickle
 import zlib
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from mincemeat import limits
@@ -20,7 +21,6 @@ from mincemeat.errors import JobFailed, ProtocolError
 from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten
 
 _MESSAGE_CHARS_MAX: Final = 1000
-_LISTED_MAX: Final = limits.SET_ASIDE_INFLATED_BYTES_MAX // 4096
 
 
 class Report:
@@ -35,7 +35,7 @@ class Report:
     def add(self, failure: Failure) -> None:
         self.count += 1
         self.first = self.first or failure
-        if len(self._listed) >= _LISTED_MAX:
+        if len(self._listed) >= limits.SET_ASIDE_LISTED_MAX:
             return
         failure = failure._replace(message=shorten(failure.message, _MESSAGE_CHARS_MAX))
         details = len(failure.traceback) + len(failure.exception) + len(failure.data)
@@ -49,13 +49,19 @@ class Report:
         """As text of at most ``limits.SET_ASIDE_REPORT_BYTES`` before base64; "" for nothing."""
         listed = self._listed = sorted(self._listed, key=lambda failure: failure.record)
         packed = _pack(listed)
-        if len(packed) > limits.SET_ASIDE_REPORT_BYTES:
-            listed = list(map(_without_details, listed))
-            packed = _pack(listed)
+        # The record can be found by its position, where its exception cannot.
+        for shrunk in (_without_data, _without_details):
+            if len(packed) > limits.SET_ASIDE_REPORT_BYTES:
+                listed = list(map(shrunk, listed))
+                packed = _pack(listed)
         while len(packed) > limits.SET_ASIDE_REPORT_BYTES:
             listed = listed[: len(listed) // 2]
             packed = _pack(listed)
         return b2a_base64(packed, newline=False).decode("ascii") if listed else ""
+
+
+def _without_data(failure: Failure) -> Failure:
+    return failure._replace(data=b"")
 
 
 def _without_details(failure: Failure) -> Failure:
@@ -166,13 +172,14 @@ class SetAside:
             self._bytes += len(report)
 
     def failures(self) -> tuple[RecordFailure, ...]:
-        """In the order of the input, then of the reduce tasks."""
+        """In the order of the input, then of the reduce tasks, up to ``limits.FAILURES_LISTED_MAX``."""
         tasks = sorted(self._reports, key=lambda task: (task.phase is Phase.REDUCE, task.index))
-        return tuple(
+        found = (
             record_failure(failure, task, self._reports[task][2])
             for task in tasks
             for failure in decode_report(self._reports[task][0], self._reports[task][1])
         )
+        return tuple(islice(found, limits.FAILURES_LISTED_MAX))
 
 
 def record_failure(failure: Failure, task: TaskId, attempts: int) -> RecordFailure:

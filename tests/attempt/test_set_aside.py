@@ -97,3 +97,16 @@ def test_what_is_beyond_its_memory_is_not_listed(monkeypatch: pytest.MonkeyPatch
     for number in range(5):
         kept.committed(AttemptId.parse(f"m-{number:05d}.0"), report(failure(0)))
     assert len(kept.failures()) == 2
+
+
+def test_large_records_cost_their_own_copies_and_no_tracebacks() -> None:
+    chance = random.Random(1)
+    told = [failure(n, traceback="Traceback", exception=b"e", data=chance.randbytes(15_000)) for n in range(50)]
+    assert decode_report(report(*told)) == [each._replace(data=b"") for each in told]
+
+
+def test_no_more_are_listed_than_anybody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FAILURES_LISTED_MAX", 3)
+    kept = SetAside()
+    kept.committed(AttemptId.parse("m-00007.1"), report(*map(failure, range(5))))
+    assert [each.record for each in kept.failures()] == [0, 1, 2]

@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,20 @@ def test_sizes_below_zero_are_refused(tmp_path: Path) -> None:
         async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
             start = await liar.expect(messages.MapStart)
             await liar.connection.send(map_done(start.attempt, [5, -5]))
+            assert not await liar.is_connected()
+            assert not desk.ended.done()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("skipped", [1, -1])
+def test_records_set_aside_in_a_job_that_does_not_skip_are_refused(skipped: int, tmp_path: Path) -> None:
+    """Its results would lack them, and nobody asked for that."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
+            start = await liar.expect(messages.MapStart)
+            await liar.connection.send(replace(map_done(start.attempt), skipped=skipped))
             assert not await liar.is_connected()
             assert not desk.ended.done()
 

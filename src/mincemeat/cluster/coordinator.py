@@ -489,7 +489,7 @@ class Coordinator:
             digests = parse_digests(message.digests, self._job.partitions)
         except ValueError as error:
             raise RemoteProtocolError(f"what worker {worker} says of {attempt} cannot be: {error}") from None
-        skipped = _skipped(worker, message)
+        skipped = _skipped(worker, message, self._job.skips)
         if attempt in self._committing:
             return  # told twice
         if not self._machine.is_running(worker, attempt):
@@ -521,7 +521,7 @@ class Coordinator:
         attempt = AttemptId.parse(message.attempt)
         if attempt.task.phase is not Phase.REDUCE:
             raise RemoteProtocolError(f"{attempt} is not a reduce attempt")
-        skipped = _skipped(worker, message)
+        skipped = _skipped(worker, message, self._job.skips)
         if attempt in self._committing:
             return  # told twice
         if not self._machine.is_running(worker, attempt):
@@ -585,10 +585,10 @@ def _care_of(start: instructions.StartAttempt) -> dict[str, Any]:
     }
 
 
-def _skipped(worker: str, done: messages.MapDone | messages.ReduceDone) -> _Skipped:
+def _skipped(worker: str, done: messages.MapDone | messages.ReduceDone, skips: bool) -> _Skipped:
     """How many records an attempt set aside, and one of them. Raises: RemoteProtocolError."""
-    if done.skipped < 0:
-        raise RemoteProtocolError(f"worker {worker} set {done.skipped} records aside")
+    if done.skipped < 0 or (done.skipped and not skips):
+        raise RemoteProtocolError(f"worker {worker} set {done.skipped} records aside, which this job does not allow")
     if not done.skipped:
         return 0, None
     try:
