@@ -178,6 +178,30 @@ def test_a_worker_that_was_slow_before_is_not_waited_for_as_long_as_another() ->
     assert starts(stage.send(Tick(), at=stage.now + 6.0)) == [("a", names["s"].replace(".0", ".1"))]
 
 
+def test_a_worker_that_a_backup_overtook_was_slow() -> None:
+    """It never commits anything, as a backup is always first: so it seemed like any other."""
+    stage = Stage(backups=True)
+    stage.join("s")
+    stage.split()
+    stage.join("a", "b")
+    for number in range(1, 12):
+        stage.split()
+        [worker] = [worker for worker, name in stage.running() if name == f"m-{number:05d}.0"]
+        stage.now += 10.0
+        stage.done(worker, f"m-{number:05d}.0")
+    stage.exhaust()
+    [(worker, name)] = starts(stage.send(Tick(), at=stage.now + 1.0))
+    stage.done(worker, name)
+    slow = stage.machine.ledger.workers["s"]
+    assert slow.latest is not None
+    assert slow.latest[1] > 110.0
+    assert all(
+        worker.latest is None or worker.latest[1] < 11.0
+        for worker in stage.machine.ledger.workers.values()
+        if worker is not slow
+    )
+
+
 def test_splits_that_failed_together_get_no_further_backup() -> None:
     """One of them hung: each attempt at all of them was backed up before it failed, so none was attempted alone."""
     stage = Stage(backups=True)

@@ -318,11 +318,15 @@ class Ledger:
         """Its output becomes its tasks'. Other attempts of them that run are the caller's to end next."""
         self._end_attempt(attempt, AttemptState.COMMITTED, now, "")
         self._take_output(attempt)
-        worker, seconds, phase = attempt.worker, now - attempt.started, attempt.task.id.phase
-        worker.latest = phase, seconds
-        self.phase(phase).seconds.append(seconds)
+        self.note_pace(attempt, now)
+        self.phase_of(attempt.task.id).seconds.append(now - attempt.started)
+        worker = attempt.worker
         if worker.strikes:
             del worker.strikes[next(iter(worker.strikes))]
+
+    def note_pace(self, attempt: AttemptRecord, now: float) -> None:
+        """How long its worker has taken for it tells what to expect of its next one."""
+        attempt.worker.latest = attempt.task.id.phase, now - attempt.started
 
     def _take_output(self, attempt: AttemptRecord) -> None:
         phase = self.phase_of(attempt.task.id)

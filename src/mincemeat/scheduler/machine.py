@@ -361,6 +361,8 @@ class Machine:
         for task in attempt.tasks:
             ledger.count_set_aside(task, event.skipped if task is first else 0)
             for rival in task.running_attempts():
+                if rival.started < attempt.started:
+                    ledger.note_pace(rival, self._now)  # it was slow, and will never commit to tell it
                 ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"{attempt.id} committed first")
                 self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
             # Done here, so where it failed before it was the worker's fault. Sorted, since a set has no order.

@@ -174,7 +174,7 @@ class WorkerRecord:
         # Different tasks whose failure here is held against the worker, oldest first; a commit here takes one off.
         self.strikes: dict[TaskRecord, None] = {}
         self.reason = ""
-        # In which phase its latest committed attempt was, and how many seconds that took.
+        # In which phase its latest attempt was that committed, or was overtaken by a backup, and its seconds.
         self.latest: tuple[Phase, float] | None = None
 
     @property
