@@ -2,8 +2,9 @@
 
     python bench/digest.py [ROUNDS]
 
-Prints for each kind the median of time with digests over time without, and its spread. Times are processor time of this
-process, so that other work on the machine matters little.
+Prints for each kind the least time with digests over the least without, and the median of the ratios. Times are
+processor time of this process; other work on the machine still shows in them, as caches are shared, and the least of
+several rounds is what it shows least in.
 """
 
 from __future__ import annotations
@@ -90,16 +91,16 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         store = JobStore(directory)
         for name, (mapfn, combiner) in KINDS.items():
-            ratios = []
-            plain = []
+            without: list[float] = []
+            with_digest: list[float] = []
             for _ in range(rounds):
-                without = seconds(mapfn, combiner, store, False)
-                ratios.append(seconds(mapfn, combiner, store, True) / without)
-                plain.append(without)
+                without.append(seconds(mapfn, combiner, store, False))
+                with_digest.append(seconds(mapfn, combiner, store, True))
             pairs = sum(len(line.split()) for line in LINES)
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            each = statistics.median(plain) / pairs * 1e9
-            print(f"{name:34} {statistics.median(ratios):.3f}  ({spread}; {each:.0f} ns a pair without)")
+            each = min(without) / pairs * 1e9
+            median = statistics.median(more / less for more, less in zip(with_digest, without, strict=True))
+            ratio = min(with_digest) / min(without)
+            print(f"{name:34} {ratio:.3f}  (median {median:.3f}; {each:.0f} ns a pair without)")
 
 
 if __name__ == "__main__":
