@@ -19,7 +19,7 @@ def group(first: int, count: int) -> Record:
 
 
 def mapped(name: str, splits: int = 1, worker: str = "A") -> MapCommit:
-    return MapCommit(AttemptId.parse(name), splits, worker, MapReport(5, 10, 0.5, 0, (1, 2)))
+    return MapCommit(AttemptId.parse(name), splits, worker, MapReport(5, 10, 0.5, 0, (1, 2), digests="+" + "0f" * 16))
 
 
 def reduced(name: str) -> ReduceCommit:

@@ -29,6 +29,7 @@ from mincemeat.scheduler import (
     WorkerLeft,
     invariants,
 )
+from mincemeat.scheduler.digests import Digests
 from mincemeat.scheduler.events import Event
 from mincemeat.scheduler.instructions import Instruction
 
@@ -159,6 +160,24 @@ def test_sizes_of_restored_outputs_count_once() -> None:
     world.handle(AttemptDone("C", name("m-00003.10000"), SIZES))
     world.handle(AttemptDone("C", name("m-00000.10001"), SIZES))
     assert world.machine.ledger.partition_bytes == [9, 0, 27]
+
+
+@pytest.mark.parametrize(("again", "is_failed"), [(b"\1" * 24, False), (b"\2" * 24, True)])
+def test_what_an_earlier_life_knew_of_an_output_is_compared_when_it_is_made_again(
+    again: bytes, is_failed: bool
+) -> None:
+    world = all_mapped(
+        outputs=(
+            RestoredOutput(name("m-00000.0"), 2, "A", SIZES, Digests(True, b"\1" * 24)),
+            RestoredOutput(name("m-00002.1"), 1, "B", SIZES, Digests(True, b"\1" * 24)),
+        ),
+        reduced=(name("r-00000.0"),),
+    )
+    world.handle(WorkerJoined("B'", 1, (name("m-00002.1"),)))
+    said = world.restored_late()  # A has not come back
+    assert said == [StartAttempt("B'", name("m-00000.10001"), None, 2)]
+    world.handle(AttemptDone("B'", name("m-00000.10001"), SIZES, digests=Digests(True, again)))
+    assert (world.machine.state is JobState.FAILED) is is_failed
 
 
 def test_part_of_what_was_cut_together_may_be_committed() -> None:
