@@ -21,6 +21,8 @@ from mincemeat.cluster.roster import WorkerRecord
 from mincemeat.cluster.session import told
 from mincemeat.errors import ConnectionFailed
 from mincemeat.model import Failure, FailureKind
+from mincemeat.scheduler import events, instructions
+from mincemeat.scheduler.state import IllegalMove
 from mincemeat.shuffle.block import BlockWriter, encode_columns
 from mincemeat.wire import messages
 from mincemeat.wire.codec import encode
@@ -395,6 +397,25 @@ def test_outputs_of_an_earlier_connection_are_taken_back(tmp_path: Path) -> None
     run(scenario())
 
 
+def test_what_was_laid_ready_to_make_an_output_again_is_forgotten_when_the_output_is_back(tmp_path: Path) -> None:
+    """The payload stayed in memory until the job was over. Found by the simulation."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            async with desk.liar() as first:
+                attempt = await first.do_map()
+                await until(lambda: desk.coordinator.counts().map_committed == 1)
+            await until(lambda: desk.coordinator.counts().map_committed == 0)
+            async with desk.liar() as second:
+                again = await second.expect(messages.MapStart)
+                assert again.attempt == "m-00000.1"
+                async with desk.liar(held_job="job-1", held=[attempt]):
+                    assert (await second.expect(messages.AttemptCancel)).attempt == again.attempt
+                    assert 0 not in desk.coordinator._supply.payloads
+
+    run(scenario())
+
+
 def test_outputs_of_another_job_are_none_of_this_one(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with coordinating(tmp_path) as desk:
@@ -453,5 +474,27 @@ def test_a_worker_cannot_announce_more_than_there_can_be(tmp_path: Path, held: i
             with pytest.raises(ConnectionFailed):
                 await connection.receive()
             connection.abort()
+
+    run(scenario())
+
+
+def test_a_fault_of_the_scheduler_ends_the_job_and_is_not_taken_for_the_end_of_a_connection(tmp_path: Path) -> None:
+    """It is one of our own errors, as those of a peer are: the worker was disconnected, and the job went on in the
+    state that had just been found to be wrong."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk, desk.liar() as liar:
+            machine = desk.coordinator._machine
+            handle = machine.handle
+
+            def fail(event: events.Event, now: float) -> list[instructions.Instruction]:
+                if isinstance(event, events.AttemptDone):
+                    raise IllegalMove("m-00000 cannot go from COMMITTED to COMMITTED")
+                return handle(event, now)
+
+            machine.handle = fail  # type: ignore[method-assign]
+            await liar.do_map()
+            ended = await asyncio.wait_for(desk.ended, 10)
+            assert isinstance(ended.error, IllegalMove)
 
     run(scenario())

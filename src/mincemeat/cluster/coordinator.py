@@ -36,7 +36,7 @@ from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Pha
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.digests import Digests, parse_digests
 from mincemeat.scheduler.machine import Machine
-from mincemeat.scheduler.state import Counts
+from mincemeat.scheduler.state import Counts, IllegalMove
 from mincemeat.set_aside import decode_report
 from mincemeat.wire import messages
 from mincemeat.wire.handshake import FINGERPRINT_BYTES, Role
@@ -344,7 +344,7 @@ class Coordinator:
                     await self._supply.serve(record, connection)
         except (ConnectionFailed, ProtocolError, TimeoutError) as error:
             log.info("connection from %s:%d ended: %s", *connection.peer[:2], error)
-        except OSError as error:  # our own disk
+        except (OSError, IllegalMove) as error:  # our own disk; a fault of ours, and no reason to lose a worker for
             self.crashed(error)
 
     async def _serve_worker(self, connection: Connection) -> None:
@@ -364,6 +364,7 @@ class Coordinator:
         reason = "it left"
         try:
             self.handle(events.WorkerJoined(record.worker, hello.slots, outputs, host=record.host))
+            self._forget_payloads(outputs)
             while True:
                 message = await connection.receive()
                 if isinstance(message, messages.Leaving):
@@ -378,6 +379,12 @@ class Coordinator:
             if not self._stopped.is_set():
                 log.info("worker %s left: %s", record.worker, reason)
             self._guarded(self.handle, events.WorkerLeft(record.worker, reason))
+
+    def _forget_payloads(self, outputs: Iterable[AttemptId]) -> None:
+        """What was laid ready so that ``outputs`` could be made again is of no use where they are back."""
+        for attempt in filter(self._machine.is_committed, outputs):
+            for index in self._machine.splits_of(attempt):
+                self._supply.payloads.pop(index, None)
 
     async def _receive_holding(self, connection: Connection, hello: messages.Hello) -> tuple[AttemptId, ...]:
         """What the worker holds of this job from an earlier connection."""

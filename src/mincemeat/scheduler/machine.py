@@ -159,6 +159,11 @@ class Machine:
         record = self.ledger.find_attempt(attempt)
         return record is not None and record.worker.name == worker and record.state is AttemptState.RUNNING
 
+    def is_committed(self, attempt: AttemptId) -> bool:
+        """Whether the output of ``attempt`` is its tasks'. O(1)."""
+        record = self.ledger.find_attempt(attempt)
+        return record is not None and record.state is AttemptState.COMMITTED
+
     def map_outputs(self) -> Iterator[tuple[int, AttemptId, str]]:
         """The committed map outputs: (index of the first map task in it, attempt, worker), in index order.
 
