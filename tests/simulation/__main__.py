@@ -3,6 +3,7 @@
 python -m tests.simulation                      2,000 seeds, as the tests do
 python -m tests.simulation --seeds 1000000      many; Ctrl-C prints what was done
 python -m tests.simulation --seed 17 --trace    one, with all that happens in it
+python -m tests.simulation --canaries           faults planted in our own code, and which seed finds each
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 import time
 
-from tests.simulation import runner
+from tests.simulation import canaries, runner
 from tests.simulation.plan import draw
 
 CI_SEEDS = 2000
@@ -24,8 +25,11 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="show what happens in it")
     parser.add_argument("--seeds", type=int, default=CI_SEEDS, help="play so many")
     parser.add_argument("--first", type=int, default=0, help="from this one on")
+    parser.add_argument("--canaries", action="store_true", help="plant faults, and see that each is found")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
+    if options.canaries:
+        return _find_canaries(options.processes)
     if options.seed is not None:
         return _play_one(options.seed, is_shown=options.trace)
     return _play_many(options.first, options.seeds, options.processes)
@@ -61,6 +65,18 @@ def _play_many(first: int, number: int, processes: int) -> int:
         print(f"seed {seed} FAILED: {problem}\n{runner.replay_command(seed)}")
         return 1
     return 0
+
+
+def _find_canaries(processes: int) -> int:
+    missed = 0
+    started = time.monotonic()
+    for name, found in runner.find_canaries(list(canaries.CANARIES), canaries.SEEDS_MAX, processes):
+        seed, problem = found or (-1, "NOT FOUND")
+        missed += found is None
+        print(f"{name:45} seed {seed:>5}  {problem[:100]}", flush=True)
+    total = len(canaries.CANARIES)
+    print(f"{total - missed} of {total} canaries found, in {time.monotonic() - started:.0f} s")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

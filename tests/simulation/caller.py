@@ -11,6 +11,7 @@ from typing import Any
 
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.engines.cluster_run import Request, _Caller
+from mincemeat.engines.resuming import Resumable
 from mincemeat.model import Job, Pair
 from mincemeat.sinks.base import Sink
 from mincemeat.sources.mapping import MappingSource
@@ -67,6 +68,7 @@ class SimCaller:
         records: dict[int, Any],
         split: int | None,
         pauses: Callable[[], float],
+        resumable: Resumable | None = None,
     ) -> None:
         self._loop = loop
         self._process = process
@@ -75,7 +77,9 @@ class SimCaller:
         self._is_awake = False
         self.sink = CountingSink()
         self.source = MappingSource(records)
-        self.caller = _Caller(job, self.source, self.sink, split, requests=self._requests, clock=loop.time)
+        self.caller = _Caller(
+            job, self.source, self.sink, split, resumable=resumable, requests=self._requests, clock=loop.time
+        )
         self.coordinator: Coordinator | None = None
         self.outcome: tuple[BaseException | None] | None = None
 

@@ -10,13 +10,15 @@ import os
 from typing import TYPE_CHECKING
 
 from mincemeat import limits
+from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.errors import BlockCorrupt
-from mincemeat.model import AttemptId, Phase, TaskId
+from mincemeat.model import AttemptId, FailureKind, Phase, TaskId
 from mincemeat.scheduler import events, instructions, invariants
 from mincemeat.scheduler.events import Event
 from mincemeat.scheduler.instructions import Instruction
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.state import AttemptState
+from mincemeat.shuffle.partition import make_partitioner
 from tests.simulation.plan import POISON
 
 if TYPE_CHECKING:
@@ -39,9 +41,11 @@ def claim(holds: object, sentence: str) -> None:
 class Watch:
     """Stands between a coordinator and its machine, and looks at each event and each answer."""
 
-    def __init__(self, world: World, machine: Machine) -> None:
+    def __init__(self, world: World, coordinator: Coordinator) -> None:
+        machine = coordinator._machine
         self._world = world
-        self.machine = machine
+        self._coordinator = coordinator
+        self.machine: Machine = machine
         self._handle = machine.handle
         machine.handle = self.handle  # type: ignore[method-assign]
         self.committed: dict[TaskId, tuple[AttemptId, str]] = {}
@@ -49,6 +53,10 @@ class Watch:
         self._heard: dict[str, float] = {}
         self._left: set[str] = set()
         self._excluded: set[str] = set()
+        self._draining: set[str] = set()
+        self._joined: dict[str, None] = {}
+        # By task, where an attempt of it alone has failed.
+        self._failed_on: dict[TaskId, set[str]] = {}
         self.ended: list[Instruction] = []
         self.events = 0
 
@@ -66,9 +74,18 @@ class Watch:
         name = getattr(event, "worker", None)
         if name is not None and name not in self._left:
             self._heard[name] = now
-        if isinstance(event, events.WorkerLeft):
-            self._left.add(event.worker)
+        match event:
+            case events.WorkerJoined():
+                self._joined[event.worker] = None
+            case events.WorkerLeft():
+                self._left.add(event.worker)
+            case events.WorkerDraining():
+                self._draining.add(event.worker)
+            case events.AttemptFailed():
+                self._note_failure(event)
         was_over = self.machine.is_over
+        if not was_over:
+            self._check_tables()  # when what the event before brought about is done
         answer = self._handle(event, now)
         invariants.check(self.machine)
         for instruction in answer:
@@ -80,8 +97,10 @@ class Watch:
             self._world.trace.note(now, "  so", type(instruction).__name__, _about(instruction))
             self._check_instruction(instruction, now)
         if not was_over:
+            self._check_exclusion(event)
             self._check_leases(now)
-            self._check_tables()
+        if isinstance(event, events.Tick):
+            self._world.check_orphans(now)
         return answer
 
     def _check_instruction(self, instruction: Instruction, now: float) -> None:
@@ -90,8 +109,15 @@ class Watch:
             case instructions.StartAttempt(worker=worker, attempt=attempt):
                 claim(worker not in self._left, f"{attempt} is started on {worker}, which has left")
                 claim(worker not in self._excluded, f"{attempt} is started on {worker}, which is excluded")
-                claim(attempt not in self.running, f"{attempt} is started a second time")
-                self.running[attempt] = worker
+                claim(attempt not in self._world.started, f"{attempt} is started a second time")
+                self.running[attempt] = self._world.started[attempt] = worker
+                failed_on = self._failed_on.get(attempt.task, set())
+                record = self.machine.ledger.find_task(attempt.task)
+                lost_on = frozenset() if record is None else record.lost_on
+                claim(
+                    worker not in failed_on or not self._available() - failed_on - lost_on,
+                    f"{attempt} is given to {worker}, where {attempt.task} has failed, and others are there",
+                )
             case instructions.CancelAttempt(attempt=attempt):
                 self.running.pop(attempt, None)
             case instructions.DropOutput(worker=worker, attempt=attempt):
@@ -107,6 +133,24 @@ class Watch:
                 claim(not self.ended, "the job ends a second time")
                 self.ended.append(instruction)
 
+    def _available(self) -> set[str]:
+        """Who may be given work."""
+        return self._joined.keys() - self._left - self._excluded - self._draining
+
+    def _note_failure(self, event: events.AttemptFailed) -> None:
+        if self.running.get(event.attempt) == event.worker and len(self.machine.splits_of(event.attempt)) <= 1:
+            self._failed_on.setdefault(event.attempt.task, set()).add(event.worker)
+
+    def _check_exclusion(self, event: Event) -> None:
+        """Where the job's code cannot be loaded, nothing more is tried while there are others."""
+        if not isinstance(event, events.AttemptFailed) or event.failure.kind is not FailureKind.CODE:
+            return
+        record = self.machine.ledger.find_attempt(event.attempt)
+        if record is None or record.state is not AttemptState.FAILED:
+            return  # it was cancelled or lost before it could be told to have failed
+        if event.worker in self._available() and self._available() - {event.worker} and not self.machine.is_over:
+            raise Broken(f"the code cannot be loaded on {event.worker}, and it gets further attempts")
+
     def _check_expired(self, worker: str, now: float) -> None:
         silent = now - self._heard[worker]
         claim(silent > limits.LEASE_SECONDS - _ROUNDING, f"{worker} is given up after a silence of {silent:.3f} s")
@@ -120,23 +164,50 @@ class Watch:
             for task in phase.tasks:
                 if task.committed is not None:
                     found[task.id] = task.committed.id, task.committed.worker.name
+        if isinstance(event, events.JobRestored):
+            self._check_restored(event, found)
+            self.committed = found
+            return
         for task_id, commit in found.items():
             before = self.committed.get(task_id)
             if before != commit:
-                claim(before is None, f"{task_id} was committed as {before} and is now {commit}")
+                is_back = isinstance(event, events.WorkerJoined) and before is not None and before[0] == commit[0]
+                claim(before is None or is_back, f"{task_id} was committed as {before} and is now {commit}")
                 self._check_new_commit(event, task_id, *commit)
         for task_id, commit in self.committed.items():
             if task_id not in found:
                 self._check_lost_commit(event, task_id, *commit)
         self.committed = found
+        self._world.acknowledged |= {task_id: attempt for task_id, (attempt, _) in found.items()}
         if isinstance(event, events.AttemptDone | events.AttemptFailed | events.AttemptLost | events.BlocksUnreachable):
             self.running.pop(event.attempt, None) if self._is_over(event.attempt) else None
+
+    def _check_restored(self, event: events.JobRestored, found: dict[TaskId, tuple[AttemptId, str]]) -> None:
+        """What was acknowledged in an earlier life is known in this one, and nothing that nobody ever did."""
+        world = self._world
+        for output in event.outputs:
+            world.makers.setdefault(output.attempt, output.worker)
+        for task, (attempt, _) in found.items():
+            claim(attempt in world.started, f"{task} goes on as committed by {attempt}, which never was")
+            if task.phase is Phase.REDUCE:
+                world.check_output(attempt, "")
+        for task, acknowledged in world.acknowledged.items():
+            if f"{acknowledged}.result" in world.damaged_results:
+                continue
+            restored = found.get(task, ("nothing", ""))[0]
+            claim(
+                restored == acknowledged or (task.phase is Phase.MAP and world.may_be_lost(acknowledged)),
+                f"{task} was committed as {acknowledged}, and a coordinator that goes on knows {restored}",
+            )
 
     def _is_over(self, attempt: AttemptId) -> bool:
         record = self.machine.ledger.find_attempt(attempt)
         return record is None or record.state is not AttemptState.RUNNING
 
     def _check_new_commit(self, event: Event, task: TaskId, attempt: AttemptId, worker: str) -> None:
+        if isinstance(event, events.WorkerJoined):
+            self._check_returned(event, attempt, worker)
+            return
         claim(
             isinstance(event, events.AttemptDone) and (event.attempt, event.worker) == (attempt, worker),
             f"{task} is committed as {attempt} on {worker} by {event}",
@@ -147,11 +218,26 @@ class Watch:
         )
         claim(worker not in self._left, f"{attempt} is committed on {worker}, which has left")
         self._world.check_output(attempt, worker)
+        self._world.makers[attempt] = worker
+
+    def _check_returned(self, event: events.WorkerJoined, attempt: AttemptId, worker: str) -> None:
+        """A worker that was cut off is back, with what it had done: it, and no other one."""
+        claim(event.worker == worker and attempt in event.outputs, f"{attempt} is back on {worker} by {event}")
+        maker = self._world.makers.get(attempt, "nobody")
+        claim(
+            self._world.process_named(maker) is self._world.process_named(worker),
+            f"{attempt} was made by {maker} and is taken for that of {worker}",
+        )
+        self._world.check_output(attempt, worker)
 
     def _check_lost_commit(self, event: Event, task: TaskId, attempt: AttemptId, worker: str) -> None:
         """An acknowledged commit is never redone while its output survives, and can be had."""
         claim(task.phase is Phase.MAP, f"the result of {task} was committed and is to be made again ({event})")
         if worker in self._left:
+            return
+        if worker.endswith("(before)"):
+            claim(isinstance(event, events.Tick), f"{attempt} is not waited for any more because of {event}")
+            claim(self._world.may_be_lost(attempt), f"{attempt} of {worker} is made again, and nothing kept it away")
             return
         claim(
             isinstance(event, events.BlocksUnreachable),
@@ -174,9 +260,7 @@ class Watch:
 
     def _check_tables(self) -> None:
         """Memory is bounded: what is kept belongs to something that is not done yet."""
-        coordinator = self._world.coordinator
-        assert coordinator is not None
-        ledger = self.machine.ledger
+        coordinator, ledger = self._coordinator, self.machine.ledger
         for index in coordinator._supply.payloads:
             known = index < len(ledger.map.tasks)
             # Those cut just now are not tasks yet.
@@ -214,6 +298,9 @@ def check_end(world: World) -> None:
     claim(sink.results == job.answer, f"the answer is wrong: {_difference(sink.results, job.answer)}")
     assert world.coordinator is not None
     assert watch is not None
+    # Results come by partitions, which are ranges if they are to be sorted.
+    order = list(sink.results if job.functions.sort else map(make_partitioner(plan.partitions), sink.results))
+    claim(order == sorted(order), f"results came out of order: {order}")
     snapshot = world.caller.caller._ledger.snapshot(world.coordinator.counts())
     claim(snapshot.records == len(job.records), f"{snapshot.records} of {len(job.records)} records were counted")
     claim([type(end) for end in watch.ended] == [instructions.FinishJob], f"the job ended with {watch.ended}")
@@ -242,7 +329,10 @@ def check_failure(world: World, error: BaseException) -> None:
         world.faults.happened[POISON] += 1
         return
     spent = task.failures >= plan.max_attempts
-    claim(spent or task.losses > limits.LOST_ATTEMPTS_MAX, f"the job failed without need: {end.failure}")
+    # One fault may lose one task a few times, but not so often.
+    struck = world.faults.is_network_troubled or sum(world.faults.happened.values()) > limits.LOST_ATTEMPTS_MAX / 3
+    lost = task.losses > limits.LOST_ATTEMPTS_MAX and struck
+    claim(spent or lost, f"the job failed without need: {end.failure}")
 
 
 def check_leftovers(world: World) -> None:
@@ -259,7 +349,11 @@ def check_leftovers(world: World) -> None:
             claim(not process.is_alive, f"{process} has ended and left {path}")
         for path in os.listdir(machine.disk.directory):
             whole = os.path.join(machine.disk.directory, path)
-            claim(whole in machine.outside.scratches, f"{machine.host} has a file that nobody will remove: {path}")
+            is_kept = path == "journal.files" and world.end != "answered"
+            claim(
+                is_kept or whole in machine.outside.scratches,
+                f"{machine.host} has a file that nobody will remove: {path}",
+            )
 
 
 def _difference(found: dict[object, object], expected: dict[object, object]) -> str:

@@ -15,7 +15,7 @@ from mincemeat.wire import messages
 from mincemeat.wire.messages import KINDS
 from tests.simulation.jobs import Fate
 from tests.simulation.loop import Process
-from tests.simulation.plan import ENDING, Plan
+from tests.simulation.plan import ENDING, KILLED_AT, POWER, Plan
 
 if TYPE_CHECKING:
     from tests.simulation.world import SimMachine, World
@@ -56,6 +56,7 @@ class Faults:
         self.is_network_troubled = False
         self.damaged: set[str] = set()
         self.last_thaw = -1.0  # of the coordinator
+        self.moments = 0
         self._slow: dict[Process, float] = {}
         self._doomed: dict[Process, int] = {}
         self._without_code: dict[Process, bool] = {}
@@ -132,6 +133,9 @@ class Faults:
 
     def sent(self, sender: Process, kind: int) -> None:
         """A message is about to leave: the sender may die of it."""
+        if sender is self._world.coordinating:
+            self.moment(sender, f"before {KINDS[kind].__name__}")
+            return
         left = self._doomed.get(sender)
         if left is not None:
             self._doomed[sender] = left - 1
@@ -139,6 +143,20 @@ class Faults:
                 del self._doomed[sender]
                 self._hit("worker killed at a message", sender, KINDS[kind].__name__)
                 self._world.kill(sender)
+
+    def moment(self, process: Process, what: str) -> None:
+        """One of those at which a coordinator with a journal may die: they are counted, over all its lives."""
+        if not self._plan.journal or process is not self._world.coordinating or not process.is_alive:
+            return
+        self.moments += 1
+        if self.moments in self._plan.kill_at:
+            self._hit(KILLED_AT, process, f"{what} ({self.moments})")
+            self.end_coordinator()
+
+    def end_coordinator(self) -> None:
+        if self._plan.loses_power:
+            self._hit(POWER, self._world.coordinating)
+        self._world.kill(self._world.coordinating, loses_power=self._plan.loses_power)
 
     def copies(self, sender: Process, kind: int, is_control: bool) -> list[float]:
         if self.is_calm or not is_control or kind not in _DOUBLED:
@@ -291,7 +309,7 @@ class Faults:
         process = self._world.coordinating
         if process.is_alive:
             self._hit(ENDING, process)
-            self._world.kill(process)
+            self.end_coordinator()
 
 
 _STRIKES: dict[str, Any] = {

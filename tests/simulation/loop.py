@@ -138,7 +138,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return future
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self.unexpected.append(context)
+        if isinstance(context.get("exception"), Exception):  # what is none, is how a killed process ends
+            self.unexpected.append(context)
 
     def close(self) -> None:
         self._is_closed = True

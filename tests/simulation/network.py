@@ -106,12 +106,16 @@ class Network:
             if end is not None:
                 end.reset(loses=loses)
 
-    def end_of(self, process: Process) -> None:
-        """Its kernel closes what a killed process had open."""
+    def end_of(self, process: Process, *, is_told: bool = True) -> list[SimStream]:
+        """A process is killed, and its kernel closes what it had open; the other ends, if they are not told of it."""
         for door in [door for door in self.doors.values() if door.process is process]:
             del self.doors[door.host, door.number]
+        silent: list[SimStream] = []
         for stream in [stream for stream in self.streams if stream.process is process]:
-            stream.vanish()
+            stream.vanish(is_told=is_told)
+            if not is_told and stream.other is not None:
+                silent.append(stream.other)
+        return silent
 
     def open_streams(self, process: Process) -> list[SimStream]:
         return [stream for stream in self.streams if stream.process is process and not stream.is_lost]
@@ -290,9 +294,11 @@ class SimStream:
             self._drop_flights()
         self.network.loop.call_soon(self.ended, context=self.process.context)
 
-    def vanish(self) -> None:
-        """Its process is gone: no more is read, and the kernel tells the other end."""
-        if not self.is_lost:
+    def vanish(self, *, is_told: bool = True) -> None:
+        """Its process is gone: no more is read, and the kernel tells the other end, if there still is one."""
+        if not self.is_lost and not is_told:
+            self._drop_flights()
+        elif not self.is_lost:
             if self.network.chance.random() < 0.5:
                 self._drop_flights()
             self._send_end()

@@ -45,7 +45,9 @@ ATTENDING = (
 )
 POISON = "record always raises"
 ENDING = "coordinator killed"
-KINDS = (*TIMED, *ATTENDING, POISON, ENDING)
+KILLED_AT = "coordinator killed at a write or message"
+POWER = "coordinator loses power"
+KINDS = (*TIMED, *ATTENDING, POISON, ENDING, KILLED_AT, POWER)
 
 
 @dataclass
@@ -67,6 +69,10 @@ class Plan:
     shares: dict[str, float] = field(default_factory=dict)
     poison: bool = False
     backups: bool = False
+    # A coordinator with a journal is started again; ``kill_at``: the writes and messages of its at which it dies.
+    journal: bool = False
+    kill_at: frozenset[int] = frozenset()
+    loses_power: bool = False
 
     def chance(self, what: str) -> random.Random:
         """A stream of chance of its own: what one part draws must not change what another does."""
@@ -105,7 +111,11 @@ def _draw_trouble(plan: Plan, chance: random.Random) -> None:
     plan.faults = sorted(
         (chance.uniform(0, horizon), chance.choice(timed)) for _ in range(chance.choice([0, 1, 2, 4, 8]))
     )
-    if chance.random() < 0.02:
+    plan.journal = chance.random() < 0.35
+    if plan.journal and chance.random() < 0.6:
+        plan.kill_at = frozenset(chance.randrange(1, 150) for _ in range(chance.choice([1, 1, 2, 4])))
+        plan.loses_power = chance.random() < 0.3
+    if chance.random() < (0.2 if plan.journal else 0.02):
         plan.faults.append((chance.uniform(0, horizon), ENDING))
     for kind in chance.sample(ATTENDING, chance.choice([0, 1, 1, 2, 3])):
         plan.shares[kind] = chance.choice([0.03, 0.1, 0.3])

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 
+from tests.simulation import canaries
 from tests.simulation.plan import draw
 from tests.simulation.world import World, play
 
@@ -78,6 +79,22 @@ def play_seeds(seeds: range) -> Tally:
         tally.events += world.events
         tally.virtual_seconds += world.loop.time()
     return tally
+
+
+def find_canary(name: str, seeds_max: int, first: int | None = None) -> tuple[int, str] | None:
+    """The seed below ``seeds_max`` that finds the canary ``name``; ``first`` is tried before all others."""
+    canary = canaries.CANARIES[name]
+    return canaries.find(canary, chain(() if first is None else (first,), range(seeds_max)))
+
+
+def find_canaries(
+    names: list[str], seeds_max: int, processes: int, hints: dict[str, int] | None = None
+) -> Iterator[tuple[str, tuple[int, str] | None]]:
+    """Each canary's name, and what found it; in the order of ``names``."""
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        searches = {name: pool.submit(find_canary, name, seeds_max, (hints or {}).get(name)) for name in names}
+        for name, search in searches.items():
+            yield name, search.result()
 
 
 def play_many(

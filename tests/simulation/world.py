@@ -26,15 +26,17 @@ from mincemeat import limits
 from mincemeat.cluster.connection import format_address
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.cluster.worker import _Worker
-from mincemeat.errors import ConnectionFailed, MincemeatError
-from mincemeat.model import AttemptId, Job, Phase
+from mincemeat.engines.resuming import Resumable
+from mincemeat.errors import ConnectionFailed
+from mincemeat.model import AttemptId, Job, Phase, TaskId
 from tests.simulation import claims, jobs, slots
 from tests.simulation.caller import SimCaller
 from tests.simulation.claims import Broken
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.network import Network
+from tests.simulation.network import Network, SimStream
 from tests.simulation.outside import SimOutside
+from tests.simulation.paper import Paper, open_journal
 from tests.simulation.plan import Plan
 from tests.simulation.trace import Trace
 
@@ -44,6 +46,8 @@ _PASSWORD = b"secret"
 _CALM_SECONDS = 45.0
 _END_SECONDS = 400.0
 _HOME_SECONDS = 120.0
+# Longer than any report is under way, without trouble in the network.
+_ORPHAN_SECONDS = 10.0
 _CALLBACKS_MAX = 400_000
 _MESSAGES_MAX = 60_000
 
@@ -89,7 +93,14 @@ class World:
         self.broken: AssertionError | None = None
         self._mains: dict[Process, asyncio.Task[None]] = {}
         self._workers: dict[Process, _Worker] = {}
-        self._thawed = -1.0
+        self._orphans: dict[str, float] = {}
+        self.paper = Paper(self.faults.moment)
+        self._restarts = plan.chance("restarts")
+        # Over all lives: which attempts were started, and on whom; what was acknowledged as committed, and by whom.
+        self.started: dict[AttemptId, str] = {}
+        self.makers: dict[AttemptId, str] = {}
+        self.acknowledged: dict[TaskId, AttemptId] = {}
+        self.damaged_results: set[str] = set()
 
     # -- the play ----------------------------------------------------------------------------------------
 
@@ -115,7 +126,7 @@ class World:
 
     def _begin(self) -> None:
         self._add_machine(self.coordinating.host).processes.append(self.coordinating)
-        self._mains[self.coordinating] = self.loop.start(self.coordinating, self._serve())
+        self._mains[self.coordinating] = self.loop.start(self.coordinating, self._serve(self.coordinating))
         for number in range(self.plan.workers):
             self.add_worker(self.plan.slots[number])
         self.faults.schedule()
@@ -131,7 +142,9 @@ class World:
         return self.broken is not None or bool(self.loop.unexpected) or self.is_over()
 
     def is_over(self) -> bool:
-        if self.outcome is None and self.caller is not None:
+        # With a journal it is over when that is gone: until then somebody may go on.
+        may_be_over = not self.plan.journal or self._mains[self.coordinating].done()
+        if self.outcome is None and self.caller is not None and may_be_over:
             self.outcome = self.caller.outcome
         return self.outcome is not None
 
@@ -144,7 +157,9 @@ class World:
 
     def _go_home(self) -> None:
         """The job is over: who is there finds out, or gives up."""
-        self._run_until_nobody(self.loop.time() + _HOME_SECONDS)
+        # A worker that lost a server with a journal waits for it to come back.
+        patience = limits.KEEP_OUTPUTS_SECONDS if self.plan.journal else 0.0
+        self._run_until_nobody(self.loop.time() + patience + _HOME_SECONDS)
         alive = [process for process in self._mains if process.is_alive and not self._mains[process].done()]
         claims.claim(not alive, f"{alive} do not end although the job is over")
 
@@ -195,7 +210,7 @@ class World:
 
     # -- processes ---------------------------------------------------------------------------------------
 
-    async def _serve(self) -> None:
+    async def _serve(self, process: Process) -> None:
         """The coordinator's process: what ``cluster_run.carry_out`` does in two threads."""
         plan, machine = self.plan, self.machines[0]
         job = Job(
@@ -208,17 +223,37 @@ class World:
             reduce_task_bytes=plan.reduce_task_bytes,
             backups=plan.backups,
         )
-        with machine.outside.scratch() as scratch:
-            self.caller = SimCaller(
-                self.loop, self.coordinating, job, self.job.records, plan.split, self.faults.caller_pause
+        with contextlib.ExitStack() as cleanup:
+            resumable: Resumable | None = None
+            if plan.journal:
+                resumable = open_journal(self.paper, process, machine.disk.directory, job)
+                if resumable.is_new:
+                    resumable.begin(job)
+                job = resumable.job
+                scratch = resumable.results_directory()
+            else:
+                scratch = Path(cleanup.enter_context(machine.outside.scratch()))
+            caller = SimCaller(
+                self.loop, process, job, self.job.records, plan.split, self.faults.caller_pause, resumable
             )
-            self.coordinator = Coordinator(
-                job, self.job.code, _PASSWORD, Path(scratch), self.caller.caller, outside=machine.outside
+            coordinator = Coordinator(
+                job,
+                self.job.code,
+                _PASSWORD,
+                scratch,
+                caller.caller,
+                journal=None if resumable is None else resumable.journal,
+                outside=machine.outside,
             )
-            self.watch = claims.Watch(self, self.coordinator._machine)
-            await self.coordinator.start("", _PORT)
-            self.caller.begin(self.coordinator)
-            await self.coordinator.serve_until_stopped()
+            self.coordinator, self.caller = coordinator, caller
+            self.watch = claims.Watch(self, coordinator)
+            await coordinator.start("", _PORT, caller.caller.go_on())
+            caller.begin(coordinator)
+            await coordinator.serve_until_stopped()
+            if resumable is not None:
+                if caller.outcome == (None,):
+                    resumable.journal.remove()
+                resumable.close()
 
     def _add_machine(self, host: str) -> SimMachine:
         machine = SimMachine(self, host)
@@ -250,15 +285,51 @@ class World:
         )
         self._workers[process] = worker
         self.trace.note(self.loop.time(), "start", process)
-        self._mains[process] = self.loop.start(process, worker.serve())
+        main = self._mains[process] = self.loop.start(process, worker.serve())
+        main.add_done_callback(lambda _: self._check_closed(process))
 
-    def kill(self, process: Process) -> None:
-        """As ``kill -9``: nothing that it would still have done is done."""
+    def _check_closed(self, process: Process) -> None:
+        """A worker that ends by itself has closed everything, and does not leave that to others."""
+        left = [stream for stream in self.network.open_streams(process) if stream.is_open]
+        if left and self.outcome is None:
+            self.broken = self.broken or Broken(f"{process} ends and leaves {left} open")
+
+    def kill(self, process: Process, *, loses_power: bool = False) -> None:
+        """As ``kill -9``: nothing that it would still have done is done. Or its machine's power fails."""
         self.trace.note(self.loop.time(), "kill", process)
         process.is_alive = False
-        self.network.end_of(process)
-        if process is self.coordinating and not self.is_over():
+        silent = self.network.end_of(process, is_told=not loses_power)
+        if process is not self.coordinating or self.is_over():
+            return
+        if not self.plan.journal:
             self.outcome = (self.Killed(),)
+            return
+        self.coordinator = self.caller = None
+        if loses_power:
+            self._lose_power()
+        pause = self._restarts.choice([0.2, 2.0, 9.0])
+        self.loop.later(pause, self._restart_coordinator, silent)
+
+    def _lose_power(self) -> None:
+        """Files that were not synced are what the disk made of them."""
+        self.paper.lose_power(self._restarts)
+        results = os.path.join(self.machines[0].disk.directory, "journal.files", "results")
+        for name in sorted(_listed(results)):
+            if self._restarts.random() < 0.3:
+                path = os.path.join(results, name)
+                os.truncate(path, self._restarts.randrange(os.path.getsize(path) + 1))
+                self.damaged_results.add(name)
+
+    def _restart_coordinator(self, silent: list[SimStream]) -> None:
+        """Somebody starts the same script again. ``silent``: ends that nobody had told; now they find out."""
+        machine = self.machines[0]
+        for stream in silent:
+            if not stream.is_lost and stream.process.is_alive:
+                stream.reset(loses=True)
+        process = self.coordinating = Process(f"coordinator#{len(machine.processes) + 1}", machine.host)
+        machine.processes.append(process)
+        self.trace.note(self.loop.time(), "start", process)
+        self._mains[process] = self.loop.start(process, self._serve(process))
 
     def stop(self, process: Process) -> None:
         """As SIGTERM."""
@@ -290,7 +361,7 @@ class World:
 
     def process_named(self, worker: str) -> Process | None:
         """The process behind a name that the coordinator has given."""
-        return self.network.owners.get(worker.partition("/")[0])
+        return self.network.owners.get(worker.removesuffix(" (before)").partition("/")[0])
 
     def output_files(self) -> list[str]:
         """The committed files of all live workers, in an order that every run agrees on."""
@@ -325,6 +396,28 @@ class World:
             f"{attempt} is committed on {worker} and is not there",
         )
 
+    def check_orphans(self, now: float) -> None:
+        """Files of attempts that are neither carried out nor committed do not stay for long."""
+        if self.faults.is_network_troubled or self.watch is None or self.is_over():
+            return
+        committed = {attempt: self.process_named(worker) for attempt, worker in self.watch.committed.values()}
+        orphans: dict[str, float] = {}
+        for machine in self.machines[1:]:
+            for scratch, process in machine.outside.scratches.items():
+                session = self._workers[process]._session
+                if session is None or not process.is_alive or process in self.faults.troubled:
+                    continue
+                for name in [*os.listdir(scratch), *_listed(os.path.join(scratch, "blocks"))]:
+                    attempt = ".".join(name.split(".")[:2])
+                    if name[:2] not in ("m-", "r-") or attempt in session._running:
+                        continue
+                    if committed.get(AttemptId.parse(attempt)) is not process:
+                        path = os.path.join(scratch, name)
+                        orphans[path] = self._orphans.get(path, now)
+        self._orphans = orphans
+        for path, since in orphans.items():
+            claims.claim(now - since < _ORPHAN_SECONDS, f"{os.path.basename(path)} belongs to nobody and stays")
+
     def may_be_unreachable(self, attempt: AttemptId, worker: str) -> bool:
         """Whether something was in the way of whoever wanted the output of ``attempt``."""
         process = self.process_named(worker)
@@ -332,12 +425,17 @@ class World:
         return (
             faults.is_network_troubled
             or process is None
-            or not process.is_alive
+            or process not in self.workers()
             or process in faults.troubled
             or any(
                 f"/machine-{process.host}/" in path and path.endswith(f"/{attempt}.blocks") for path in faults.damaged
             )
         )
+
+    def may_be_lost(self, attempt: AttemptId) -> bool:
+        """Whether the output of ``attempt`` may rightly be given up: who made it is gone, or could not come back."""
+        maker = self.makers.get(attempt)
+        return maker is None or self.may_be_unreachable(attempt, maker)
 
     def coordinator_was_frozen_since(self, when: float) -> bool:
         return self.coordinating in self.faults.troubled and when < self.faults.last_thaw
@@ -354,6 +452,10 @@ class World:
         finally:
             for name, value in former.items():
                 setattr(limits, name, value)
+
+
+def _listed(directory: str) -> list[str]:
+    return os.listdir(directory) if os.path.isdir(directory) else []
 
 
 @contextlib.contextmanager
@@ -388,4 +490,4 @@ def play(plan: Plan, *, is_shown: bool = False) -> World:
     return world
 
 
-__all__ = ["Broken", "MincemeatError", "World", "play"]
+__all__ = ["Broken", "World", "play"]

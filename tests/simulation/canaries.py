@@ -1,0 +1,433 @@
+"""Faults planted in our own code, to see that the simulation finds them.
+
+Each is switched on alone, by a patch from here: nothing of it is in the program.
+
+    python -m tests.simulation --canaries      each with the first seed that finds it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mincemeat.cluster import gathering, session, supply
+from mincemeat.cluster.coordinator import Coordinator
+from mincemeat.cluster.fetching import Channels, Fetcher, HolderServer
+from mincemeat.cluster.session import WorkerSession
+from mincemeat.engines import bookkeeping
+from mincemeat.model import AttemptId
+from mincemeat.scheduler import events, instructions, machine, policy
+from mincemeat.scheduler.ledger import Ledger
+from mincemeat.scheduler.machine import Machine
+from mincemeat.scheduler.state import AttemptState, JobState, TaskRecord
+from mincemeat.shuffle import block
+from mincemeat.shuffle.store import JobStore
+from mincemeat.sources.mapping import MappingSource
+from tests.simulation.plan import draw
+from tests.simulation.world import play
+
+SEEDS_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class Canary:
+    """``where`` and ``name`` say what is replaced, an attribute or an entry; ``plant`` makes it of what was there."""
+
+    says: str
+    where: Any
+    name: Any
+    plant: Callable[[Any], Any]
+
+    @contextlib.contextmanager
+    def planted(self) -> Iterator[None]:
+        if isinstance(self.where, dict):
+            former = self.where[self.name]
+            self.where[self.name] = self.plant(former)
+        else:
+            former = vars(self.where)[self.name]
+            setattr(self.where, self.name, self.plant(former))
+        try:
+            yield
+        finally:
+            if isinstance(self.where, dict):
+                self.where[self.name] = former
+            else:
+                setattr(self.where, self.name, former)
+
+
+CANARIES: dict[str, Canary] = {}
+
+
+def _canary(where: Any, name: Any) -> Callable[[Callable[[Any], Any]], None]:
+    def add(plant: Callable[[Any], Any]) -> None:
+        CANARIES[plant.__name__.strip("_")] = Canary(plant.__doc__ or "", where, name, plant)
+
+    return add
+
+
+def find(canary: Canary, seeds: Iterable[int]) -> tuple[int, str] | None:
+    """The first of ``seeds`` that finds ``canary``, and what it says."""
+    with canary.planted():
+        for seed in seeds:
+            try:
+                play(draw(seed))
+            except AssertionError as error:
+                return seed, str(error)
+    return None
+
+
+# -- the scheduler ------------------------------------------------------------------------------------------
+
+
+@_canary(Machine, "is_running")
+def _no_attempt_check(was: Any) -> Any:
+    """What an attempt says is believed whatever has become of it meanwhile."""
+
+    def is_running(self: Machine, worker: str, attempt: AttemptId) -> bool:
+        record = self.ledger.find_attempt(attempt)
+        return record is not None and record.worker.name == worker and record.state is not AttemptState.FAILED
+
+    return is_running
+
+
+@_canary(Machine, "is_running")
+def _late_done_is_believed(was: Any) -> Any:
+    """An attempt that was lost or cancelled still commits, if its task has no other commit."""
+
+    def is_running(self: Machine, worker: str, attempt: AttemptId) -> bool:
+        record = self.ledger.find_attempt(attempt)
+        if record is not None and record.state is AttemptState.LOST and record.task.committed is None:
+            return True
+        answer: bool = was(self, worker, attempt)
+        return answer
+
+    return is_running
+
+
+@_canary(machine._HANDLERS, events.Tick)
+def _lease_never_expires(was: Any) -> Any:
+    """A worker that fell silent is waited for for ever."""
+    return lambda self, event: setattr(self, "_ticked", self._now)
+
+
+@_canary(machine._HANDLERS, events.Heartbeat)
+def _heartbeat_is_not_counted(was: Any) -> Any:
+    """A heartbeat does not renew the lease: who is busy for long is given up."""
+    return lambda self, event: None
+
+
+@_canary(Ledger, "lose_output")
+def _lost_output_is_not_made_again(was: Any) -> Any:
+    """The outputs of a worker that left count as there."""
+    return lambda self, attempt, now, reason: None
+
+
+@_canary(machine._HANDLERS, events.BlocksUnreachable)
+def _unreachable_is_only_a_loss(was: Any) -> Any:
+    """The attempt is given again, and the output that it could not have is not made again."""
+
+    def handle(self: Machine, event: events.BlocksUnreachable) -> None:
+        attempt = self._running_attempt(event.worker, event.attempt)
+        if attempt is not None:
+            self._lose_on_live_worker(attempt, event.reason)
+
+    return handle
+
+
+@_canary(machine._HANDLERS, events.BlocksUnreachable)
+def _too_much_is_made_again(was: Any) -> Any:
+    """One output that cannot be had, and all of its holder's are made again."""
+
+    def handle(self: Machine, event: events.BlocksUnreachable) -> None:
+        holders = {
+            task.committed.worker.name
+            for index in event.maps
+            if index < len(self.ledger.map.tasks) and (task := self.ledger.map.tasks[index]).committed
+        }
+        maps = tuple(index for index, _, worker in self.map_outputs() if worker in holders)
+        was(self, event._replace(maps=maps))
+
+    return handle
+
+
+@_canary(Machine, "_answer_late_output")
+def _committed_output_is_dropped(was: Any) -> Any:
+    """A report that comes twice has the committed output deleted."""
+
+    def answer(self: Machine, event: events.AttemptDone) -> None:
+        self._instruct(instructions.DropOutput(event.worker, event.attempt))
+
+    return answer
+
+
+@_canary(Machine, "_answer_late_output")
+def _late_output_is_kept(was: Any) -> Any:
+    """Nobody tells a worker that it may delete what came too late."""
+    return lambda self, event: None
+
+
+@_canary(Ledger, "exclude_worker")
+def _excluded_worker_is_given_work(was: Any) -> Any:
+    """It stays among those that are free."""
+
+    def exclude(self: Ledger, worker: Any, reason: str) -> None:
+        free = worker.name in self.free
+        was(self, worker, reason)
+        if free:
+            self.free[worker.name] = worker
+
+    return exclude
+
+
+@_canary(policy, "should_exclude")
+def _nobody_is_excluded(was: Any) -> Any:
+    """Workers that cannot even load the job's code get one attempt after the other."""
+    return lambda **_: False
+
+
+@_canary(Machine, "_assign_slots")
+def _reduce_does_not_wait_for_maps(was: Any) -> Any:
+    """Reduce attempts start although a map output was lost meanwhile and is being made again."""
+
+    def assign(self: Machine) -> None:
+        was(self)
+        if self.ledger.job is JobState.REDUCE and self.ledger.free:
+            self._assign_pending(self.ledger.reduce)
+
+    return assign
+
+
+@_canary(Machine, "_check_losses")
+def _first_loss_fails_the_job(was: Any) -> Any:
+    """Losses count as failures do."""
+
+    def check(self: Machine, tasks: Any) -> None:
+        self.lost_attempts_max = 0
+        was(self, tasks)
+
+    return check
+
+
+@_canary(TaskRecord, "avoided")
+def _failure_is_not_remembered(was: Any) -> Any:
+    """A task goes back to the worker on which it failed, though another one could take it."""
+    return property(lambda self: frozenset())
+
+
+@_canary(Machine, "_cancel_everything")
+def _attempts_outlive_the_job(was: Any) -> Any:
+    """Nothing is cancelled when the job is over."""
+    return lambda self: None
+
+
+# -- the coordinator ----------------------------------------------------------------------------------------
+
+
+@_canary(Coordinator, "_send_map")
+def _split_of_the_neighbour(was: Any) -> Any:
+    """What was cut together and is attempted again alone, is one off."""
+
+    def send(self: Coordinator, record: Any, start: Any, splits: range) -> None:
+        payloads = self._supply.payloads
+        if start.attempt.number and len(splits) == 1 and splits.start + 1 in payloads:
+            here, there = splits.start, splits.start + 1
+            former = payloads[here]
+            payloads[here] = payloads[there]
+            try:
+                was(self, record, start, splits)
+            finally:
+                payloads[here] = former
+            return
+        was(self, record, start, splits)
+
+    return send
+
+
+@_canary(Coordinator, "_commit_map")
+def _payloads_are_kept(was: Any) -> Any:
+    """The splits of committed tasks stay in memory."""
+
+    def commit(self: Coordinator, worker: str, attempt: AttemptId, *rest: Any) -> None:
+        kept = dict(self._supply.payloads)
+        was(self, worker, attempt, *rest)
+        self._supply.payloads.update(kept)
+
+    return commit
+
+
+@_canary(supply.Supply, "inputs_for")
+def _inputs_are_not_looked_up_again(was: Any) -> Any:
+    """A reduce attempt is told where map outputs lay when the first one started."""
+
+    def inputs_for(self: Any, fetcher: Any) -> bytes:
+        if self._inputs is not None:
+            self._inputs = supply._Inputs(self._machine.generation, self._inputs.holders, self._inputs.maps)
+        answer: bytes = was(self, fetcher)
+        return answer
+
+    return inputs_for
+
+
+@_canary(supply.Supply, "_relay")
+def _relay_is_refused(was: Any) -> Any:
+    """Whoever cannot reach a holder directly does not get its blocks."""
+
+    async def relay(self: Any, connection: Any, get: Any) -> None:
+        await supply._refuse(connection, "no")
+
+    return relay
+
+
+@_canary(Coordinator, "handle")
+def _only_the_lease_notices_an_end(was: Any) -> Any:
+    """The end of a connection is told to nobody: what its worker held is taken for there."""
+
+    def handle(self: Coordinator, event: Any) -> None:
+        if not isinstance(event, events.WorkerLeft):
+            was(self, event)
+
+    return handle
+
+
+# -- the worker ---------------------------------------------------------------------------------------------
+
+
+@_canary(JobStore, "commit")
+def _commit_before_the_output_is_there(was: Any) -> Any:
+    """An attempt is told to be done, and its file has its private name still."""
+    return lambda self, attempt: None
+
+
+@_canary(JobStore, "drop")
+def _cancelled_output_is_kept(was: Any) -> Any:
+    """What an attempt has left on the disk when it is cancelled, fails or is not wanted stays there."""
+    return lambda self, attempt: None
+
+
+@_canary(gathering.Gathering, "spans")
+def _wrong_order_of_spans(was: Any) -> Any:
+    """Blocks are read in the order in which they were fetched, and not in that of the splits."""
+    return property(lambda self: was.fget(self)[::-1])
+
+
+@_canary(gathering.Gathering, "_find_own")
+def _own_blocks_of_the_first_spill_only(was: Any) -> Any:
+    """Of an output that was spilled in several blocks, one is read."""
+
+    def find(self: Any, holder: Any, outputs: Any) -> None:
+        was(self, holder, outputs)
+        for output in outputs:
+            self._found[output.task.index] = self._found[output.task.index][:1]
+
+    return find
+
+
+@_canary(JobStore, "spans")
+def _partition_is_skipped(was: Any) -> Any:
+    """The last one of a range is not sent."""
+
+    def spans(self: JobStore, attempt: AttemptId, partitions: range) -> Any:
+        return was(self, attempt, partitions[:-1] if len(partitions) > 1 else partitions)
+
+    return spans
+
+
+@_canary(block, "_block_crc")
+def _checksums_are_not_looked_at(was: Any) -> Any:
+    """A flipped bit in a block is taken for what was written."""
+    return lambda header, payload: 0
+
+
+@_canary(shutil, "rmtree")
+def _fetched_blocks_are_kept(was: Any) -> Any:
+    """What a reduce attempt fetched stays on the disk."""
+    return lambda path, **options: None if str(path).endswith(".fetched") else was(path, **options)
+
+
+@_canary(WorkerSession, "_upload_blocks")
+def _nothing_is_uploaded(was: Any) -> Any:
+    """A holder that is asked to send its blocks by way of the server does nothing."""
+
+    async def upload(self: Any, serve: Any) -> None:
+        return None
+
+    return upload
+
+
+@_canary(session, "attempt_timeout")
+def _no_time_limit(was: Any) -> Any:
+    """An attempt that hangs is not ended."""
+    return lambda limit, splits: 1e9
+
+
+@_canary(Channels, "close")
+def _connections_are_left_open(was: Any) -> Any:
+    """A worker that goes leaves its data connections to the server."""
+    return lambda self: None
+
+
+@_canary(Fetcher, "close")
+def _fetchers_connections_are_left_open(was: Any) -> Any:
+    """A worker that goes leaves its connections to other workers."""
+    return lambda self: None
+
+
+@_canary(HolderServer, "close")
+def _holder_goes_on_listening(was: Any) -> Any:
+    """A worker that goes still listens."""
+
+    async def close(self: Any) -> None:
+        return None
+
+    return close
+
+
+@_canary(WorkerSession, "_close")
+def _tasks_are_left(was: Any) -> Any:
+    """A session that ends leaves what it began."""
+
+    async def close(self: Any) -> None:
+        self._tasks.clear()
+        await was(self)
+
+    return close
+
+
+# -- the caller ---------------------------------------------------------------------------------------------
+
+
+@_canary(bookkeeping.ResultDrain, "drain")
+def _results_out_of_order(was: Any) -> Any:
+    """Results reach the sink as they come."""
+
+    def drain(self: Any) -> None:
+        for index in list(self._ready):
+            self._next = index
+            was(self)
+
+    return drain
+
+
+@_canary(bookkeeping.Ledger, "map_done")
+def _records_are_counted_again(was: Any) -> Any:
+    """A map task that is made again counts again."""
+
+    def map_done(self: Any, splits: range, report: Any) -> None:
+        for index in splits:
+            self._split_bytes.setdefault(index, 0)
+        was(self, splits, report)
+
+    return map_done
+
+
+@_canary(MappingSource, "release")
+def _source_keeps_everything(was: Any) -> Any:
+    """The datasource keeps what was committed."""
+    return lambda self, index: None
+
+
+# Where each was found when it was last looked for from seed 0 on (--canaries): tried first, to save time.
+FOUND_AT: dict[str, int] = {}

@@ -1,0 +1,55 @@
+"""A coordinator with a journal is killed at each of its writes, syncs and messages, one after the other."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.plan import Plan, draw
+from tests.simulation.world import play
+
+
+def journaled(seed: int, *, kill_at: int = 0, loses_power: bool = False) -> Plan:
+    """A small job in a world without other trouble, whose workers stay."""
+    plan = draw(seed, trouble=False)
+    plan.journal = True
+    plan.loses_power = loses_power
+    plan.kill_at = frozenset({kill_at})
+    return plan
+
+
+def small_jobs(number: int) -> list[int]:
+    """Seeds of jobs with a handful of splits and different ways of sending and writing."""
+    found: list[int] = []
+    seed = 0
+    while len(found) < number:
+        world = play(journaled(seed))
+        if 40 <= world.faults.moments <= 130 and len(world.job.records) > 1:
+            found.append(seed)
+        seed += 1
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loses_power", [False, True])
+def test_a_coordinator_killed_at_any_moment_goes_on_to_the_same_answer(loses_power: bool) -> None:
+    """Once to count the moments, then once for each of them: nothing that was acknowledged is done again."""
+    for seed in small_jobs(3):
+        moments = play(journaled(seed)).faults.moments
+        for moment in range(1, moments + 1):
+            try:
+                world = play(journaled(seed, kill_at=moment, loses_power=loses_power))
+            except AssertionError as error:
+                pytest.fail(f"seed {seed}, killed at moment {moment} of {moments}: {error}")
+            assert world.end == "answered"
+            assert world.faults.happened["coordinator killed at a write or message"] == 1
+
+
+def test_the_moments_are_writes_syncs_and_messages() -> None:
+    [seed] = small_jobs(1)
+    told: set[str] = set()
+    for moment in range(1, 41):
+        world = play(journaled(seed, kill_at=moment))
+        [line] = [line for line in world.trace.lines if "killed at a write or message" in line]
+        told.add(line.rpartition("message ")[2].rpartition(" (")[0])
+    assert {"before a write", "within a write", "behind a write", "before a sync", "behind a sync"} <= told
+    assert {"before Welcome", "before JobStart", "before MapStart"} <= told
