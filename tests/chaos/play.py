@@ -40,8 +40,9 @@ _LOOK_SECONDS = 0.02
 _LOOK_FOR_DOORS_SECONDS = 0.1
 # Starting takes long on a machine with much else to do.
 _BEGIN_SECONDS = 90.0
-# A worker whose server has said good-bye, or that is asked to end while it has none, needs less than this.
-_LEAVE_SECONDS = 20.0
+# A worker whose server has said good-bye or fallen silent (then a lease), or that is asked to end while it has none,
+# needs far less than this.
+_LEAVE_SECONDS = 40.0
 # Words that no process says unless there is a fault in it.
 _FAULT_WORDS = ("a fault of the worker's own", "Fatal Python error", "Traceback (most recent call last)")
 
@@ -204,6 +205,8 @@ class _Player:
             if all(_is_dialing(actor) for actor in left):
                 break
             time.sleep(_LOOK_SECONDS)
+        deaf = [actor.name for actor in left if not _is_dialing(actor)]
+        assert not deaf, f"{', '.join(deaf)}: neither told that the job is over nor aware that the server is gone"
         for actor in left:
             self._say(f"{actor.name} is asked to end")
             actor.is_dismissed = True
