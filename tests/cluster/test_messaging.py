@@ -251,6 +251,34 @@ def test_close_delivers_what_was_sent() -> None:
     run(scenario())
 
 
+def test_an_abort_behind_the_end_of_a_slow_close_does_nothing() -> None:
+    """asyncio's transport raised AttributeError if it had something to deliver when it was closed."""
+
+    async def scenario() -> None:
+        go_on = asyncio.Event()
+
+        async def late_reader(connection: Connection) -> None:
+            await go_on.wait()
+            await collect(connection.receive_body())
+
+        listener = PinnedListener(late_reader)
+        port = await listener.start(HOST, 0)
+        connection = await dial_pinned(HOST, port, listener.fingerprint)
+        pieces = (bytes(limits.CHUNK_BYTES) for _ in range(1000))
+        sending = asyncio.get_running_loop().create_task(connection.send_body(pieces))
+        while not plain_transport(connection).get_write_buffer_size():
+            await asyncio.sleep(0.005)
+        connection.close()
+        go_on.set()
+        await connection.wait_closed()
+        connection.abort()
+        with pytest.raises(ConnectionFailed):
+            await sending
+        await listener.close()
+
+    run(scenario())
+
+
 def test_a_peer_that_does_not_read_cannot_keep_a_closed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CLOSE_SECONDS", 0.05)
 

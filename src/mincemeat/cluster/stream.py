@@ -262,7 +262,9 @@ class TlsStream(asyncio.Protocol):
         """Close now; what has not left yet is dropped."""
         self._is_closing = self._at_end = True
         self._wake_reader()
-        self._plain.abort()
+        # A transport that was closed with something left to deliver, and has delivered it, knows no loop to abort in.
+        if not self._lost.done():
+            self._plain.abort()
 
     async def wait_closed(self) -> None:
         """Wait until the socket is closed, after `close` or `abort`."""
