@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.chaos.means import means_here
+from tests.chaos.planted import PATIENCE_SECONDS, PLANTS
 from tests.chaos.play import KILLED_BY_KERNEL, ChaosFound, Outcome, play
 from tests.chaos.scenario import ALL_KINDS, GROUNDS, PACES, Means, Scenario, scenario
 
@@ -21,9 +22,12 @@ def main(words: list[str]) -> int:
     parser.add_argument("--minutes", type=float, help="go on for so long instead")
     parser.add_argument("--pace", choices=list(PACES), help="limits for all scenarios, instead of the seed's own")
     parser.add_argument("--ground", choices=GROUNDS, help="only scenarios on this ground")
+    parser.add_argument("--planted", action="store_true", help="play the faults of planted.py, which must be found")
     parser.add_argument("--story", action="store_true", help="print what happened and was said, also if all is well")
     parser.add_argument("--show", action="store_true", help="print the scenarios and do not play them")
     options = parser.parse_args(words)
+    if options.planted:
+        return play_planted()
     seed = int(time.time()) if options.seed is None else options.seed
     means, reasons = means_here()
     for reason in reasons:
@@ -48,6 +52,21 @@ def main(words: list[str]) -> int:
     if not options.show:
         print(table)
     return 0
+
+
+def play_planted() -> int:
+    found = 0
+    for name, each in PLANTS.items():
+        try:
+            play(each.scenario, plant=name, patience_seconds=PATIENCE_SECONDS)
+        except ChaosFound as error:
+            is_it = each.found in str(error)
+            print(f"{'found' if is_it else 'SOMETHING ELSE FOUND'}: {name}\n{'' if is_it else error}", flush=True)
+            found += is_it
+        else:
+            print(f"NOT FOUND: {name}", flush=True)
+    print(f"found {found} of {len(PLANTS)}")
+    return 0 if found == len(PLANTS) else 1
 
 
 def _scenarios(seed: int, options: argparse.Namespace, means: Means) -> Iterator[Scenario]:

@@ -89,10 +89,12 @@ def oracle(plan: JobPlan) -> dict[str, Any]:
 # -- as a job ------------------------------------------------------------------------------------------------
 
 
-def functions(plan: JobPlan, notes: Path) -> dict[str, Callable[[Any, Any], Any]]:
-    """mapfn, reducefn and, if it has one, collectfn of the job."""
+def functions(plan: JobPlan, notes: Path, gate: Path) -> dict[str, Callable[[Any, Any], Any]]:
+    """mapfn, reducefn and, if it has one, collectfn of the job. No record is looked at before ``gate`` is there."""
 
     def mapfn(key: int, text: str) -> Iterator[tuple[str, Any]]:
+        while not gate.exists():
+            time.sleep(0.005)
         if os.environ.get(HUNGRY):
             bytearray(HUNGRY_BYTES)[::4096] = bytes(HUNGRY_BYTES // 4096)
         time.sleep(plan.map_seconds)

@@ -72,7 +72,7 @@ def journal_left(directory: Path) -> list[str]:
 
 def output_left(directory: Path, output: str) -> list[str]:
     """Private files beside the answer."""
-    known = {"answer", "answer.jsonl", "answer.pickle", "job.json", "notes", "tmp", "disks", "logs"}
+    known = {"answer", "answer.jsonl", "answer.pickle", "job.json", "notes", "gate", "tmp", "disks", "logs"}
     return [f"{path} is left beside {output!r}" for path in directory.iterdir() if path.name not in known]
 
 

@@ -40,6 +40,8 @@ _LOOK_SECONDS = 0.02
 _LOOK_FOR_DOORS_SECONDS = 0.1
 # Starting takes long on a machine with much else to do.
 _BEGIN_SECONDS = 90.0
+# ... and if somebody does not come, the others begin.
+_GATHER_SECONDS = 45.0
 # A worker whose server has said good-bye or fallen silent (then a lease), or that is asked to end while it has none,
 # needs far less than this.
 _LEAVE_SECONDS = 40.0
@@ -65,13 +67,13 @@ class Outcome:
     story: str = ""
 
 
-def play(scenario: Scenario) -> Outcome:
-    """Raises: ChaosFound."""
+def play(scenario: Scenario, *, plant: str = "", patience_seconds: float | None = None) -> Outcome:
+    """``plant``: see planted.py; ``patience_seconds``: instead of the scenario's. Raises: ChaosFound."""
     before = leftovers.open_descriptors()
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         with ExitStack() as stack:
-            player = _Player(scenario, directory, stack)
+            player = _Player(scenario, directory, stack, plant, patience_seconds or scenario.patience_seconds)
             try:
                 player.play()
             except Exception as error:
@@ -93,7 +95,10 @@ def _check(findings: list[str]) -> None:
 
 
 class _Player:
-    def __init__(self, scenario: Scenario, directory: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, scenario: Scenario, directory: Path, stack: ExitStack, plant: str, patience_seconds: float
+    ) -> None:
+        self._patience_seconds = patience_seconds
         self._scenario = scenario
         self._directory = directory
         self.outcome = Outcome()
@@ -102,7 +107,7 @@ class _Player:
         self._network = stack.enter_context(Network())
         self._cables = stack.enter_context(Cables()) if scenario.ground == "namespaces" else None
         host = LOOPBACK if self._cables is None else SERVER_HOST
-        self.stage = stack.enter_context(Stage(scenario, directory, host, _free_port()))
+        self.stage = stack.enter_context(Stage(scenario, directory, host, _free_port(), plant))
         self._progress = Progress(scenario.job, directory / "notes")
         self._server: Actor | None = None
         self._workers: dict[int, Actor] = {}
@@ -133,6 +138,8 @@ class _Player:
             now = time.monotonic()
             if began is None and self._progress.has_begun:
                 began = now
+            if began is None:
+                self._open_gate(now)
             for worker in [each for each in waiting if each.joins <= progress or (began and now > began + 15)]:
                 waiting.remove(worker)
                 self._start_worker(worker)
@@ -155,6 +162,16 @@ class _Player:
         self._finish(time.monotonic())
         return None
 
+    def _open_gate(self, now: float) -> None:
+        """The first record waits for all workers of the beginning, so that faults find them at work."""
+        assert self._server is not None
+        awaited = sum(not worker.joins for worker in self._scenario.workers) + self._scenario.local_workers
+        joined = self._server.output().count(" joined with ")
+        gate = self._directory / "gate"
+        if (joined >= awaited or now > self._began + _GATHER_SECONDS) and not gate.exists():
+            self._say(f"{joined} workers are there")
+            gate.touch()
+
     def _is_job_running(self) -> bool:
         """Whether the server is there, or will be again."""
         assert self._server is not None
@@ -167,10 +184,10 @@ class _Player:
         self._say("all faults are over")
         if self._server.is_alive and not self._has_healthy_worker():
             self._start_worker(WorkerPlan(len(scenario.workers) + 100, behind_proxy=False))
-        deadline = calm_since + scenario.patience_seconds
+        deadline = calm_since + self._patience_seconds
         while self._server.is_alive:
             self._open_peer_doors()
-            assert time.monotonic() < deadline, f"the job did not end within {scenario.patience_seconds:g} s of calm"
+            assert time.monotonic() < deadline, f"the job did not end within {self._patience_seconds:g} s of calm"
             time.sleep(_LOOK_SECONDS)
         self.outcome.recovery_seconds = time.monotonic() - calm_since
         self._say(f"the server has ended with {self._server.process.returncode}")
@@ -200,13 +217,12 @@ class _Player:
         deadline = time.monotonic() + _LEAVE_SECONDS
         for line in self._lines.values():
             self._network.do(line.calm)
-        while time.monotonic() < deadline:
-            left = [actor for actor in self.stage.actors if actor.is_alive]
-            if all(_is_dialing(actor) for actor in left):
-                break
+        deaf = left = [actor for actor in self.stage.actors if actor.is_alive]
+        while deaf and time.monotonic() < deadline:  # who dials has no connection, now and then at least
+            deaf = [actor for actor in deaf if actor.is_alive and processes.connections(actor.pid)]
             time.sleep(_LOOK_SECONDS)
-        deaf = [actor.name for actor in left if not _is_dialing(actor)]
-        assert not deaf, f"{', '.join(deaf)}: neither told that the job is over nor aware that the server is gone"
+        names = ", ".join(actor.name for actor in deaf)
+        assert not deaf, f"{names}: neither told that the job is over nor aware that the server is gone"
         for actor in left:
             self._say(f"{actor.name} is asked to end")
             actor.is_dismissed = True
@@ -451,12 +467,6 @@ def fill(inside: Path, outside: Path, size: int) -> bool:
     except OSError as error:
         return error.errno == errno.ENOSPC
     return True
-
-
-def _is_dialing(actor: Actor) -> bool:
-    """Whether a worker has nobody to tell it that the job is over."""
-    said = actor.output()
-    return "says good-bye" not in said and any(words in said for words in ("lost the server", "trying again"))
 
 
 def _alias(number: int) -> str:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 _PROC = Path("/proc")
-_LISTENING = "0A"
+_LISTENING, _ESTABLISHED = "0A", "01"
 
 
 def _pids() -> list[int]:
@@ -43,6 +43,16 @@ def descendants(pid: int) -> list[int]:
 
 def listening_ports(pid: int) -> set[tuple[str, int]]:
     """(address, port) of each IPv4 socket that the process listens on."""
+    return set(_sockets(pid, _LISTENING))
+
+
+def connections(pid: int) -> int:
+    """How many IPv4 connections it has."""
+    return len(_sockets(pid, _ESTABLISHED))
+
+
+def _sockets(pid: int, wanted: str) -> list[tuple[str, int]]:
+    """Their own addresses."""
     inodes = set()
     with contextlib.suppress(OSError):
         for entry in os.scandir(_PROC / str(pid) / "fd"):
@@ -50,13 +60,13 @@ def listening_ports(pid: int) -> set[tuple[str, int]]:
                 target = os.readlink(entry.path)
                 if target.startswith("socket:["):
                     inodes.add(target[len("socket:[") : -1])
-    found = set()
+    found = []
     with contextlib.suppress(OSError):
         for line in (_PROC / str(pid) / "net" / "tcp").read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = line.split()[:10]
-            if state == _LISTENING and inode in inodes:
+            if state == wanted and inode in inodes:
                 address, _, port = local.partition(":")
-                found.add((".".join(str(byte) for byte in bytes.fromhex(address)[::-1]), int(port, 16)))
+                found.append((".".join(str(byte) for byte in bytes.fromhex(address)[::-1]), int(port, 16)))
     return found
 
 

@@ -189,7 +189,12 @@ class _Pair:
         loop = asyncio.get_running_loop()
         line = self._line
         while True:
-            data = await loop.sock_recv(source, _READ_BYTES)
+            try:
+                data = await loop.sock_recv(source, _READ_BYTES)
+            except OSError:  # a reset is as lost as anything else
+                if way not in self.lost:
+                    raise
+                data = b""
             await line.wait_until_free(way)
             if not data:
                 if way in self.lost:

@@ -16,6 +16,7 @@ from typing import Any
 import mincemeat
 from mincemeat import limits
 from tests.chaos.jobs import KINDS, JobPlan, functions
+from tests.chaos.planted import PLANT, plant
 
 # A kill of a slot looks like a record that crashes, and a full disk like a failure: neither may use up a task here.
 MAX_ATTEMPTS = 200
@@ -26,13 +27,14 @@ def main(directory: Path) -> None:
     told: dict[str, Any] = json.loads((directory / "job.json").read_text("utf-8"))
     for name, value in told["limits"].items():
         setattr(limits, name, value)
+    plant(os.environ.get(PLANT, ""))
     plan = JobPlan(**told["plan"])
     options = dict(KINDS[plan.kind])
     if "output" in options:
         options["output"] = f"{directory}/{options['output']}"  # a slash at its end means something
     if told["journal"]:
         options["journal"] = str(directory / "job.journal")
-    job = functions(plan, directory / "notes")
+    job = functions(plan, directory / "notes", directory / "gate")
     server = mincemeat.Server(
         plan.datasource(),
         job["mapfn"],

@@ -22,6 +22,7 @@ from typing import TextIO
 from tests.chaos import processes
 from tests.chaos.cgroups import MemoryGroup
 from tests.chaos.jobs import HUNGRY
+from tests.chaos.planted import PLANT
 from tests.chaos.scenario import Scenario, WorkerPlan
 from tests.kit.clusters import ROOT
 from tests.kit.disks import on_a_small_disk
@@ -79,8 +80,10 @@ class Actor:
 class Stage:
     """Starts and ends the processes of ``scenario`` in ``directory``. A context manager that leaves none."""
 
-    def __init__(self, scenario: Scenario, directory: Path, host: str, port: int) -> None:
+    def __init__(self, scenario: Scenario, directory: Path, host: str, port: int, plant: str = "") -> None:
+        """``plant``: the fault of ours that its processes have (planted.py)."""
         self._scenario = scenario
+        self._plant = plant
         self.directory = directory
         self.host, self.port = host, port
         self.mark = f"{scenario.seed}-{os.getpid()}-{time.monotonic_ns()}"
@@ -129,6 +132,8 @@ class Stage:
         """A worker that dials ``address``."""
         host, port = address
         changed = "; ".join(f"limits.{name} = {value}" for name, value in self._scenario.limits.items())
+        if self._plant:
+            changed += f"; from tests.chaos.planted import plant; plant({self._plant!r})"
         prelude = f"from mincemeat import limits; {changed}; import mincemeat; mincemeat.run_client()"
         command = [sys.executable, *(["-c", prelude] if changed else ["-m", "mincemeat"])]
         command += ["-P", str(port), "-n", str(plan.slots), "--wait", str(WAIT_SECONDS), "-v", host]
@@ -187,6 +192,7 @@ class Stage:
             "MINCEMEAT_PASSWORD": PASSWORD,
             "PYTHONFAULTHANDLER": "1",
             MARK: self.mark,
+            PLANT: self._plant,
             **more,
         }
 

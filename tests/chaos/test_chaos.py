@@ -18,7 +18,8 @@ import pytest
 from tests.chaos import cgroups, leftovers, processes
 from tests.chaos.jobs import JobPlan, oracle
 from tests.chaos.means import means_here
-from tests.chaos.play import differences, fill, play
+from tests.chaos.planted import PLANTS
+from tests.chaos.play import ChaosFound, differences, fill, play
 from tests.chaos.scenario import Scenario, WorkerPlan, scenario
 from tests.chaos.stage import Stage
 from tests.kit.clusters import LOOPBACK
@@ -69,6 +70,7 @@ def test_a_slot_that_takes_more_memory_than_its_group_has_is_killed_and_its_work
         server = stage.start_server([])
         [address] = wait_until(lambda: processes.listening_ports(server.pid), "it listens")
         worker = stage.start_worker(WorkerPlan(0, memory="group"), address, [])
+        (tmp_path / "gate").touch()
         wait_until(lambda: stage.memory_kills() >= 2, "a second slot is killed")
         assert worker.is_alive
 
@@ -93,6 +95,13 @@ def test_a_disk_that_is_filled_has_no_room_left(tmp_path: Path) -> None:
             assert fill(inside, outside, size)
             assert (os.statvfs(inside).f_bavail == 0) is is_full
             assert list(outside.iterdir()) == []
+
+
+def test_a_planted_fault_is_found() -> None:
+    """One of those that `python -m tests.chaos --planted` plays: all of them would take too long here."""
+    planted = PLANTS[name := "order changes after a loss"]
+    with pytest.raises(ChaosFound, match=planted.found):
+        play(planted.scenario, plant=name)
 
 
 # -- the checks find what they look for ----------------------------------------------------------------------
