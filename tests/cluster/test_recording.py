@@ -120,7 +120,11 @@ def test_a_disk_that_fails_is_told_and_nothing_follows_from_the_commit() -> None
         recorder = Recorder(journal, told.append)
         recorder.commit(saying("a"), lambda: pytest.fail("nobody may act on it"))
         await until(lambda: told == [journal.error])
+        journal.error = None
+        recorder.note(saying("b"))
+        recorder.commit(saying("c"), lambda: pytest.fail("what was before it may be lost"))
         await recorder.close()
+        assert journal.said == ["a"]
 
     run(scenario())
 
@@ -136,7 +140,10 @@ def test_what_is_not_written_when_it_is_closed_never_is() -> None:
         closing = asyncio.get_running_loop().create_task(recorder.close())
         journal.may_sync.set()
         await closing
-        assert "b" not in journal.said
-        assert "b" not in done
+        recorder.commit(saying("c"), lambda: done.append("c"))
+        recorder.note(saying("d"))
+        await asyncio.sleep(0)
+        assert journal.said == ["a", "sync"]
+        assert done == ["a"]
 
     run(scenario())

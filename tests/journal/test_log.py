@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Iterator
 
@@ -150,3 +151,51 @@ def test_a_file_on_disk_is_for_its_owner_alone(tmp_path_factory: pytest.TempPath
     assert read_log(file.lines()).records == []
     file.close()
     file.close()
+
+
+class FullDisk(MemoryFile):
+    """Takes the first half of what is appended, while it is full."""
+
+    is_full = False
+
+    def append(self, data: bytes) -> None:
+        if self.is_full:
+            super().append(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().append(data)
+
+
+def test_nothing_is_written_behind_half_a_record() -> None:
+    """What came behind it, when there was room again, made a damaged log of it, with which nobody could go on."""
+    file = FullDisk()
+    log = Log(file, 0)
+    log.append({"a": 1})
+    log.sync()
+    file.is_full = True
+    with pytest.raises(OSError, match="No space left"):
+        log.append({"b": 2})
+    file.is_full = False
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            log.append({"c": 3})
+        with pytest.raises(OSError, match="No space left"):
+            log.sync()
+    assert read_log(file.lines()) == ([{"a": 1}], len(file.data), 0)
+
+
+def test_a_sync_that_has_failed_is_not_tried_again() -> None:
+    """The system may have forgotten what it could not write, and say that all is well."""
+
+    class Failing(MemoryFile):
+        def sync(self) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+    file = Failing()
+    log = Log(file, 0)
+    log.append({"a": 1})
+    with pytest.raises(OSError, match="Input/output"):
+        log.sync()
+    file.sync = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="Input/output"):
+        log.sync()
+    assert not log.is_synced

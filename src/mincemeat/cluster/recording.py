@@ -20,7 +20,7 @@ class Recorder:
     """Writes records to ``journal`` one after the other, in a thread; used in the event loop.
 
     Without a journal nothing is written, and what waits happens at once. ``crashed`` is told when the disk is at fault;
-    what waits never happens then.
+    what waits never happens then, and nothing more is written, just as after ``close``.
     """
 
     def __init__(self, journal: Journal | None, crashed: Callable[[BaseException], None]) -> None:
@@ -29,6 +29,7 @@ class Recorder:
         self._writes: list[Write] = []
         self._waiting: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def is_recording(self) -> bool:
@@ -36,7 +37,7 @@ class Recorder:
 
     def note(self, write: Write) -> None:
         """Have it written soon. Nobody waits: if it is lost, so is all that was written after it."""
-        if self._journal is not None:
+        if self._journal is not None and not self._is_closed:
             self._writes.append(write)
             self._start()
 
@@ -45,16 +46,22 @@ class Recorder:
         if self._journal is None:
             then()
             return
+        if self._is_closed:
+            return
         self._writes.append(write)
         self._waiting.append(then)
         self._start()
 
     async def close(self) -> None:
         """Return when nothing is being written any more. What is not written yet will not be."""
-        self._writes.clear()
-        self._waiting.clear()
+        self._stop()
         if self._task is not None:
             await asyncio.wait([self._task])
+
+    def _stop(self) -> None:
+        self._is_closed = True
+        self._writes.clear()
+        self._waiting.clear()
 
     def _start(self) -> None:
         if self._task is None:
@@ -70,6 +77,7 @@ class Recorder:
                 for then in waiting:
                     then()
         except Exception as error:  # noqa: BLE001 - the disk's, or a fault of ours behind ``then``: the caller raises it
+            self._stop()
             self._crashed(error)
         finally:
             self._task = None

@@ -16,6 +16,7 @@ and a wrong checksum is LevelDB's, db/log_reader.cc.)
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -119,22 +120,46 @@ class Log:
         self._file = file
         self._written = size
         self._synced = size
+        self._failure: OSError | None = None
 
     @property
     def is_synced(self) -> bool:
         return self._synced == self._written
 
     def append(self, record: Record) -> None:
-        """Write ``record``. It survives the death of this process at once, and a power cut from the next sync on."""
+        """Write ``record``. It survives the death of this process at once, and a power cut from the next sync on.
+
+        Raises: OSError; from then on always. What came behind half a record, once there is room again, would make the
+        whole log a damaged one; and nobody knows what a sync that failed has left out.
+        """
+        self._check_whole()
         line = _encode(record, self._synced)
-        self._file.append(line)
+        try:
+            self._file.append(line)
+        except OSError as error:
+            self._failure = error
+            with contextlib.suppress(OSError):  # else it is a torn tail
+                self._file.truncate(self._written)
+            raise
         self._written += len(line)
 
     def sync(self) -> None:
-        """Wait until all that was appended before this call is on the disk. May be called in another thread."""
+        """Wait until all that was appended before this call is on the disk. May be called in another thread.
+
+        Raises: as ``append``.
+        """
+        self._check_whole()
         written = self._written
-        self._file.sync()
+        try:
+            self._file.sync()
+        except OSError as error:
+            self._failure = error
+            raise
         self._synced = max(self._synced, written)
+
+    def _check_whole(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         self._file.close()
