@@ -270,3 +270,37 @@ def test_sizes_of_what_came_back_count_once() -> None:
 
 def running(machine: Machine) -> list[AttemptId]:
     return [attempt.id for worker in machine.ledger.workers.values() for attempt in worker.running]
+
+
+def test_a_worker_that_is_back_before_its_end_was_noticed_keeps_its_outputs() -> None:
+    """They were dropped, for the first connection seemed to live, and then lost with that when its lease ran out."""
+    world = CutOff()
+    world.come_back()  # as A'
+    said = world.handle(WorkerJoined('A"', 1, (name("m-00000.0"),)))
+    assert not [one for one in said if isinstance(one, DropOutput)]
+    assert list(world.machine.map_outputs()) == [(0, name("m-00000.0"), 'A"')]
+    world.handle(WorkerLeft("A'", "no sign of life"))
+    assert list(world.machine.map_outputs()) == [(0, name("m-00000.0"), 'A"')]
+
+
+def test_what_asked_the_earlier_connection_in_vain_does_not_lose_the_output() -> None:
+    world = CutOff()
+    world.come_back()
+    world.handle(InputExhausted())
+    world.handle(WorkerJoined("B", 1))
+    start = next(one for one in running(world.machine) if one.task.phase is Phase.REDUCE)
+    reducer = next(worker for worker in ("A'", "B") if world.machine.is_running(worker, start))
+    world.handle(WorkerJoined('A"', 1, (name("m-00000.0"),)))
+    world.handle(BlocksUnreachable(reducer, start, (0,), "connection refused"))
+    assert list(world.machine.map_outputs()) == [(0, name("m-00000.0"), 'A"')]
+
+
+def test_work_is_shared_out_when_it_is_known_among_how_many() -> None:
+    """The plan was made before anybody had joined, as for a single slot."""
+    sizes = (10_000,) * 64
+    machine = Machine(partitions=64, reduce_task_bytes=640_000 // 2, life=1)
+    output = RestoredOutput(name("m-00000.0"), 1, "A", sizes)
+    assert machine.handle(JobRestored((1,), True, (output,), (), ()), 0.0) == []
+    machine.handle(WorkerJoined("A'", 8, (name("m-00000.0"),)), 1.0)
+    invariants.check(machine)
+    assert len(machine.plan) == 8

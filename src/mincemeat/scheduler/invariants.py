@@ -205,8 +205,8 @@ def _check_job(machine: Machine) -> None:
     if ledger.plan:
         covered = [partition for partitions in ledger.plan for partition in partitions]
         _claim(covered == list(range(machine.partitions)), "the plan covers every partition once, in order")
-    ready = ledger.input_exhausted and ledger.map.is_committed
-    _claim(job is not JobState.MAP or not ready, "the map phase ends as soon as everything is mapped")
+    ready = ledger.input_exhausted and ledger.outputs_are_there
+    _claim(job is not JobState.MAP or not ready, "the map phase ends as soon as everything is mapped, and is there")
     _claim(
         (job is JobState.REDUCE) == (bool(reduces) and not ledger.reduce.is_committed and job is not JobState.FAILED),
         "the job is in REDUCE exactly when it is planned, not all committed and not FAILED",

@@ -195,11 +195,12 @@ class Ledger:
     def move_output(self, attempt: AttemptRecord, worker: WorkerRecord) -> None:
         """The committed output of ``attempt`` has come back with ``worker``."""
         held, attempt.worker = attempt.worker, worker
+        self.generation += 1
         for task in attempt.tasks:
             held.outputs.discard(task.id.index)
             worker.outputs.add(task.id.index)
-        self.generation += 1
-        if not held.outputs:
+            task.generation = self.generation
+        if held.state is WorkerState.AWAY and not held.outputs:
             self.remove_worker(held, "all it held has come back")
 
     # -- workers -----------------------------------------------------------------------------------------

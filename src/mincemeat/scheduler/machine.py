@@ -239,8 +239,10 @@ class Machine:
             elif attempt.state is AttemptState.GONE:
                 is_wanted = self._return_output(attempt, worker)
             else:
-                is_wanted = attempt.state is AttemptState.COMMITTED and attempt.worker.state is WorkerState.AWAY
-                if is_wanted:
+                # Of another worker only in name: nobody else can have the output of this very attempt. Its earlier
+                # connection may seem to live until the lease has run out.
+                is_wanted = attempt.state is AttemptState.COMMITTED
+                if is_wanted and attempt.worker is not worker:
                     self.ledger.move_output(attempt, worker)
             if not is_wanted:
                 self._instruct(instructions.DropOutput(worker.name, name))
@@ -611,7 +613,8 @@ class Machine:
 
     def _advance_job(self) -> None:
         ledger = self.ledger
-        if ledger.job is JobState.MAP and ledger.input_exhausted and ledger.map.is_committed:
+        # Not while outputs are away: how many slots there are to share the work is not known then.
+        if ledger.job is JobState.MAP and ledger.input_exhausted and ledger.outputs_are_there:
             ledger.plan_reduce(policy.coalesce(ledger.partition_bytes, self.reduce_task_bytes, ledger.slots))
             if not ledger.plan:
                 self._instruct(instructions.FinishJob())
