@@ -433,7 +433,20 @@ def test_outputs_that_nobody_knows_of_are_dropped(tmp_path: Path) -> None:
     async def scenario() -> None:
         held = ["m-00000.7", "m-99999.0", "r-00000.0"]
         async with coordinating(tmp_path) as desk, desk.liar(held_job="job-1", held=held) as worker:
-            dropped = [(await worker.expect(messages.DropOutputs)).attempts[0] for _ in held]
+            assert (await worker.expect(messages.DropOutputs)).attempts == held
+
+    run(scenario())
+
+
+def test_a_worker_that_holds_more_than_its_outbox_has_room_for_is_not_cut_off(tmp_path: Path) -> None:
+    """Each was dropped in a message of its own: it was cut off, came back with the same outputs, and so on."""
+
+    async def scenario() -> None:
+        held = [f"m-{index:05d}.7" for index in range(limits.OUTBOX_MESSAGES_MAX + 1)]
+        async with coordinating(tmp_path) as desk, desk.liar(held_job="job-1", held=held) as worker:
+            dropped: list[str] = []
+            while len(dropped) < len(held):
+                dropped += (await worker.expect(messages.DropOutputs)).attempts
             assert dropped == held
 
     run(scenario())

@@ -221,8 +221,14 @@ class Coordinator:
         """Feed the machine and carry out what it says; nothing of that feeds it at once."""
         if self._stopped.is_set():
             return
+        dropped: dict[str, list[str]] = {}
         for instruction in self._machine.handle(event, asyncio.get_running_loop().time()):
-            self._carry_out(instruction)
+            if isinstance(instruction, instructions.DropOutput):
+                dropped.setdefault(instruction.worker, []).append(str(instruction.attempt))
+            else:
+                self._carry_out(instruction)
+        for worker, attempts in dropped.items():
+            self._drop_outputs(worker, attempts)
         if not self._is_planned and self._machine.plan:
             self._is_planned = True
             plan = list(self._machine.plan)
@@ -255,8 +261,6 @@ class Coordinator:
             case instructions.CancelAttempt(worker=worker, attempt=attempt):
                 self._supply.drop_result(worker, attempt)
                 self._tell(worker, messages.AttemptCancel(job=self._job.job_id, attempt=str(attempt)))
-            case instructions.DropOutput(worker=worker, attempt=attempt):
-                self._tell(worker, messages.DropOutputs(job=self._job.job_id, attempts=[str(attempt)]))
             case instructions.DropResult(attempt=attempt):
                 log.warning("%s is carried out again: a map output that it read was made again, and differs", attempt)
                 self._recorder.note(lambda journal: journal.void(attempt))
@@ -276,6 +280,12 @@ class Coordinator:
                 self._end(JobEnded())
             case instructions.FailJob():
                 self._end(JobEnded(instruction.failure, instruction.task, instruction.attempt, instruction.attempts))
+
+    def _drop_outputs(self, worker: str, attempts: list[str]) -> None:
+        """Many in a message: a worker that comes back may hold more that nobody wants than its outbox has room for."""
+        for start in range(0, len(attempts), limits.HELD_OUTPUTS_PER_MESSAGE):
+            names = attempts[start : start + limits.HELD_OUTPUTS_PER_MESSAGE]
+            self._tell(worker, messages.DropOutputs(job=self._job.job_id, attempts=names))
 
     def _connected(self, worker: str) -> WorkerRecord:
         """The record of a worker that the machine counts on: it is told in the same step in which one is removed."""
