@@ -113,3 +113,23 @@ def test_a_full_disk_of_the_coordinators_own_ends_the_job(tmp_path: Path) -> Non
             assert f"the disk that holds {tmp_path}" in str(ended.error)
 
     run(scenario())
+
+
+def test_a_worker_with_no_room_for_anything_fails_its_attempts_and_stays(tmp_path: Path) -> None:
+    """It left and joined again, for ever, and took attempts with it each time."""
+
+    async def scenario() -> None:
+        async with session(tmp_path) as (task, server):
+            (tmp_path / "job").symlink_to(FULL_DISK)
+            await server.send(WELCOME)
+            await server.send(messages.JobStart("job-1", 2, 2**20, None, 0.0, 1, body=b"x"))
+            await server.send(messages.MapStart("job-1", "m-00000.0", [1], body=b"x"))
+            failed = await server.receive()
+            while isinstance(failed, messages.Heartbeat):
+                failed = await server.receive()
+            assert isinstance(failed, messages.AttemptFailed)
+            assert f"the disk that holds {tmp_path / 'job'} is full" in failed.message
+            await server.send(messages.Bye("that was all", again=True))
+            await asyncio.wait([task])
+
+    run(scenario())

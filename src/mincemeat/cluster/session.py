@@ -269,21 +269,21 @@ class WorkerSession:
     async def _begin(self, job: messages.JobStart) -> None:
         self._job = job
         self.keep_seconds = job.keep_seconds
-        if job.job != self._held_job:
-            self._store.clear()
-            with telling_of_a_full_disk(self._job_mark):
-                self._job_mark.write_text(job.job, "ascii")
         self._holder.admit(self._ticket_key, job.job, self._store)
         self._code = job.body
-        if len(self._code) != job.code_bytes:
-            path = self._scratch / "code"
-            try:
+        try:
+            if job.job != self._held_job:
+                self._store.clear()
+                with telling_of_a_full_disk(self._job_mark):
+                    self._job_mark.write_text(job.job, "ascii")
+            if len(self._code) != job.code_bytes:
+                path = self._scratch / "code"
                 await self._channels.get(get("code", job.job), path)
                 self._code = path.read_bytes()
-            except OSError as error:
-                if isinstance(error, ConnectionFailed):
-                    raise
-                self._disk_failure = error  # each attempt tells it, until the server gives this worker no more
+        except OSError as error:
+            if isinstance(error, ConnectionFailed):
+                raise
+            self._disk_failure = error  # each attempt tells it, until the server gives this worker no more
         self._has_code.set()
 
     # -- attempts ----------------------------------------------------------------------------------------
