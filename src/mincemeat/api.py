@@ -281,7 +281,7 @@ def make_engine(
         _refuse(name, others_cannot)
         from mincemeat.engines.processes import ProcessesEngine
 
-        return ProcessesEngine(workers, split, journal=journal)
+        return ProcessesEngine(workers, split, journal=_checked_journal(journal))
     if name == "cluster":
         from mincemeat.engines.cluster import ClusterEngine
 
@@ -291,7 +291,7 @@ def make_engine(
             port=DEFAULT_PORT if port is None else _checked_int("port", port, 0, 65535),
             workers=workers or 0,
             split=split,
-            journal=journal,
+            journal=_checked_journal(journal),
         )
     raise InvalidJob(f"there is no engine {name!r}; choose one of 'inline', 'processes', 'cluster'")
 
@@ -376,7 +376,7 @@ class Server:
             port=_checked_int("port", port, 0, 65535),
             workers=workers,
             split=None if self.split is None else _checked_int("split", self.split, 1, 2**31),
-            journal=self.journal,
+            journal=_checked_journal(self.journal),
             on_listening=self.on_listening,
         )
         sink = _sink(self.output)
@@ -462,6 +462,13 @@ def _checked_int(name: str, value: int, least: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InvalidJob(f"{name} must be a whole number from {least} to {most}, not {value!r}")
     return value
+
+
+def _checked_journal(journal: Any) -> str | None:
+    path = os.fspath(journal) if isinstance(journal, os.PathLike) else journal
+    if path is None or (isinstance(path, str) and path and "\0" not in path):
+        return path
+    raise InvalidJob(f"journal must be the path of a file, not {journal!r}")
 
 
 def _checked_bool(name: str, value: bool) -> bool:

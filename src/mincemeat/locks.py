@@ -87,7 +87,10 @@ def _try_lock(path: str) -> int | None:
     """A descriptor that holds the lock; None if somebody else holds it; -1 where there are no locks."""
     if sys.platform == "win32":
         return -1
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # closed in what we start (PEP 446)
+    try:  # NFS locks nothing that is not open for writing
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)  # closed in what we start (PEP 446)
+    except (IsADirectoryError, PermissionError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

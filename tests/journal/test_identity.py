@@ -17,6 +17,7 @@ from mincemeat.sources.base import as_source
 LIMIT = 10
 WORD = re.compile("[a-z]+")
 STOP = {"the", "a", "of"}
+PAIRS = {("new", "york"), ("san", "jose"), ("los", "angeles")}
 SINCE = datetime.date(2026, 1, 1)
 WEIGHTS = collections.Counter(spam=1)
 
@@ -30,7 +31,7 @@ def helper(word):
 
 def mapfn(key, value):
     for word in WORD.findall(value):
-        if word not in STOP and len(word) < LIMIT:
+        if word not in STOP and (key, word) not in PAIRS and len(word) < LIMIT:
             yield helper(word), 1 + WEIGHTS[word] * SINCE.year
 
 def reducefn(key, values):
@@ -77,6 +78,7 @@ def test_comments_and_lines_do_not_count(tmp_path: Path, original: dict[str, str
         ("return word.lower()", "return word.upper()", {"mapfn"}),
         ("LIMIT = 10", "LIMIT = 11", {"mapfn"}),
         ('"the", "a"', '"the", "an"', {"mapfn"}),
+        ('"san", "jose"', '"san", "diego"', {"mapfn"}),
         ("[a-z]+", "[a-z]{2,}", {"mapfn"}),
         ("2026, 1", "2026, 2", {"mapfn"}),
         ("spam=1", "spam=2", {"mapfn"}),

@@ -184,6 +184,50 @@ def test_a_place_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None
         Journal.open(tmp_path, IDENTITY)
 
 
+def test_behind_a_link_is_the_same_journal(tmp_path: Path, path: Path) -> None:
+    """It was an OSError with a traceback: too many levels of symbolic links."""
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    journal = begun(link)
+    assert "is in use" in refused(path)
+    journal.close()
+    again = Journal.open(path, IDENTITY)
+    assert again.history is not None
+    again.close()
+    Journal.open(link, IDENTITY).remove()
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_a_directory_that_is_not_its_own_is_left_alone(path: Path) -> None:
+    """All that was in it was removed."""
+    directory = Path(f"{path}.files")
+    directory.mkdir()
+    (directory / "thesis").write_text("years of work")
+    (directory / "results").mkdir()
+    with pytest.raises(InvalidJob, match="in what is there is 'thesis', which is not its own. Name another journal"):
+        Journal.open(path, IDENTITY)
+    assert (directory / "thesis").read_text() == "years of work"
+    (directory / "thesis").unlink()
+    begun(path).close()
+
+
+def test_a_file_where_its_directory_should_be_is_refused(path: Path) -> None:
+    Path(f"{path}.files").write_text("years of work")
+    with pytest.raises(InvalidJob, match="Not a directory. Name another journal"):
+        Journal.open(path, IDENTITY)
+    assert Path(f"{path}.files").read_text() == "years of work"
+
+
+def test_a_directory_that_cannot_be_made_again_is_told_in_a_sentence(path: Path) -> None:
+    begun(path).close()
+    os.rmdir(f"{path}.files")
+    Path(f"{path}.files").touch()
+    journal = Journal.open(path, IDENTITY)
+    with pytest.raises(InvalidJob, match=r"the directory .*job\.journal\.files of the journal cannot be made"):
+        journal.go_on()
+    journal.close()
+
+
 def test_results_count_only_as_they_were_written(path: Path) -> None:
     journal = begun(path)
     journal.planned([range(64)])

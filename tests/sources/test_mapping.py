@@ -166,3 +166,13 @@ def test_equal_objects_in_different_records_do_not_mix() -> None:
     shared = ["shared"]
     records = records_of_source(as_source({"a": [shared, shared], "b": [{"x": shared}, shared, "b"]}))
     assert records == [("a", [shared, shared]), ("b", [{"x": shared}, shared, "b"])]
+
+
+def test_long_keys_that_differ_in_the_middle_have_other_fingerprints() -> None:
+    """They were told apart by a short repr, which leaves the middle out."""
+    prints = set()
+    for key in ("a" * 500, "a" * 250 + "b" + "a" * 249, b"a" * 500, 10**500, 10**500 + 10**250):
+        source = MappingSource({key: 1})
+        source.next_split(1)
+        prints.add(source.fingerprint(0))
+    assert len(prints) == 5

@@ -114,6 +114,10 @@ class Ledger:
         self._cut(info)
         return self._source.fingerprint(index)
 
+    def is_input_exhausted(self) -> bool:
+        """Whether the source, all of whose splits were cut again, has no further one. Asked before the job goes on."""
+        return self._source.cut_again(1) is None
+
     def _cut(self, info: SplitInfo) -> int:
         """Remember a split that was just cut; its size in bytes, as far as that is known."""
         size = info.bytes or 0

@@ -87,13 +87,13 @@ class ClusterEngine(Engine):
             if self._journal is not None:
                 from mincemeat.engines.resuming import Resumable
 
-                self._resumable = Resumable.open(self._journal, job, source, self._split)
+                self._resumable = Resumable.open(self._journal, job, source, sink, self._split)
 
             def open_doors(port: int) -> Attendance:
                 """Let workers join, those that were started for it first, and say how others can."""
                 if self._on_listening is not None:
                     self._on_listening(port)
-                keep_in = "" if self._resumable is None else os.path.join(self._resumable.journal.directory, "worker-")
+                keep_in = "" if self._resumable is None else self._resumable.workers_directory()
                 local.introduce(self._host or "127.0.0.1", port, self._secret, keep_in)
                 if self._generated and not self._workers:
                     self._tell_how_to_join(port)

@@ -143,9 +143,7 @@ class _LocalRun:
         self._scratch = scratch
         self._resumable = resumable
         self._journal = None if resumable is None else resumable.journal
-        self._store = JobStore(
-            os.path.join(scratch, "blocks") if self._journal is None else self._journal.room("blocks")
-        )
+        self._store = JobStore(os.path.join(scratch, "blocks") if resumable is None else resumable.blocks_directory())
         self._machine = Machine(
             partitions=job.partitions,
             max_attempts=job.max_attempts,

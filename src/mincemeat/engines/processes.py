@@ -79,7 +79,7 @@ class ProcessesEngine(Engine):
             if self._journal is not None:
                 from mincemeat.engines.resuming import Resumable
 
-                self._resumable = Resumable.open(self._journal, job, source, self._split)
+                self._resumable = Resumable.open(self._journal, job, source, sink, self._split)
             assert self._first is not None
             return carry_out(
                 job,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mincemeat.attempt import damage_of_results
 from mincemeat.errors import InvalidJob
 from mincemeat.journal.identity import describe_job
-from mincemeat.journal.journal import Journal
+from mincemeat.journal.journal import BLOCKS, RESULTS, WORKER, Journal
 from mincemeat.scheduler.digests import parse_digests
 from mincemeat.scheduler.events import JobRestored, RestoredOutput
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mincemeat.journal.history import MapCommit, ReduceCommit
     from mincemeat.model import AttemptId, Job
     from mincemeat.set_aside import SetAside
+    from mincemeat.sinks.base import Sink
     from mincemeat.sources.base import Source
 
 log = logging.getLogger("mincemeat")
@@ -65,8 +66,13 @@ class Resumable:
                 gc.enable()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], job: Job, source: Source, split: int | None) -> Resumable:
+    def open(cls, path: str | os.PathLike[str], job: Job, source: Source, sink: Sink, split: int | None) -> Resumable:
         """Open the journal at ``path`` for ``job``. Raises: InvalidJob."""
+        # The journal is removed at the end, and what has taken its place meanwhile would go with it.
+        if sink.target and os.path.realpath(sink.target) == os.path.realpath(path):
+            raise InvalidJob(f"{sink.target!r} is where the results go; name another file for the journal")
+        if source.reads(os.fspath(path)):
+            raise InvalidJob(f"{os.fspath(path)!r} is an input of this job; name another file for the journal")
         if not source.can_be_cut_again:
             raise InvalidJob(
                 "the input comes through a pipe, and a job that goes on could not read it again: put it into a file, "
@@ -74,7 +80,12 @@ class Resumable:
             )
         identity = describe_job(job, source, split)
         with cls.collector_off():
-            return cls(job, Journal.open(path, identity), identity)
+            journal = Journal.open(path, identity)
+            try:
+                return cls(job, journal, identity)
+            except BaseException:
+                journal.close()  # else it is in use for as long as somebody looks at the error
+                raise
 
     def close(self) -> None:
         """Let go of the journal, and say what it is good for if it stays."""
@@ -100,22 +111,35 @@ class Resumable:
         for group in () if history is None else history.groups:
             for index, expected in zip(group.splits, group.fingerprints, strict=True):
                 if ledger.cut_again(index, group.records[index - group.first]) != expected:
-                    raise InvalidJob(
-                        f"the journal {self.journal.path} does not fit the input: since it was begun, what was split "
-                        f"{index} has changed. To begin anew, remove the journal and {self.journal.directory}"
-                    )
+                    raise self._does_not_fit(f"what was split {index} has changed")
+        if history is not None and history.is_input_exhausted and not ledger.is_input_exhausted():
+            raise self._does_not_fit("more records have come behind its last one")
         for commit in self.map_commits():
             first = commit.attempt.task.index
             ledger.map_done(range(first, first + commit.splits), commit.report)
 
+    def _does_not_fit(self, what: str) -> InvalidJob:
+        return InvalidJob(
+            f"the journal {self.journal.path} does not fit the input: since it was begun, {what}. To begin anew, "
+            f"remove the journal and {self.journal.directory}"
+        )
+
     def results_directory(self) -> Path:
         """Where results come in. What an earlier life had not committed of them is removed."""
-        directory = Path(self.journal.room("results"))
+        directory = Path(self.journal.room(RESULTS))
         kept = {path for _, path in self.results}
         for path in directory.iterdir():
             if str(path) not in kept:
                 path.unlink()
         return directory
+
+    def blocks_directory(self) -> str:
+        """Where slots of this very process keep what they make."""
+        return self.journal.room(BLOCKS)
+
+    def workers_directory(self) -> str:
+        """What the names of directories begin with in which workers beside the server keep what they made."""
+        return os.path.join(self.journal.directory, WORKER)
 
     def map_commits(self) -> list[MapCommit]:
         history = self.journal.history

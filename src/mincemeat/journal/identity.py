@@ -49,9 +49,9 @@ def describe_job(job: Job, source: Source, split: int | None) -> dict[str, str]:
     }
 
 
-def _fingerprint(value: Any, by_value: set[str]) -> str:
+def _fingerprint(value: Any, by_value: set[str], depth: int = 0) -> str:
     walk = _Walk(by_value)
-    walk.add(value, 0)
+    walk.add(value, depth)
     return walk.hash.hexdigest()[:16]
 
 
@@ -102,9 +102,15 @@ class _Walk:
                 self.add(key, depth + 1)
                 self.add(element, depth + 1)
         elif kind in (set, frozenset):
-            self._say(kind.__name__, *sorted(map(repr, value)) if all(type(each) in _PLAIN for each in value) else ())
+            # Each by itself, for a set has no order that two processes agree on.
+            self._say(kind.__name__, *sorted(self._in_a_word(element, depth + 1) for element in value))
         else:
             self._add_instance(value, depth + 1)
+
+    def _in_a_word(self, element: Any, depth: int) -> str:
+        if type(element) in _PLAIN:
+            return repr(element)
+        return _fingerprint(element, self._by_value, depth)
 
     def _add_code(self, code: types.CodeType, depth: int) -> None:
         self._say("code", code.co_name, code.co_code.hex(), str(code.co_flags), str(code.co_argcount))

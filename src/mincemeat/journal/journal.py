@@ -29,6 +29,11 @@ from mincemeat.shuffle.store import DISK_FULL, make_directory
 
 FORMAT: Final = 1
 _FILES: Final = ".files"
+# What is in the directory.
+RESULTS: Final = "results"
+BLOCKS: Final = "blocks"
+WORKER: Final = "worker-"
+_ROOMS: Final = {RESULTS, BLOCKS}
 
 
 class Journal:
@@ -47,7 +52,7 @@ class Journal:
         self.torn_bytes = contents.torn
         self._file = file
         self._lock = lock
-        self._contents = contents
+        self._size = contents.size  # and not its records, which history has in fewer bytes
         self._log = Log(file, contents.size)
         # Whether there is something to go on with when this is closed.
         self.is_kept = history is not None
@@ -59,25 +64,26 @@ class Journal:
         Raises: InvalidJob, in one sentence that says what to do: it cannot be made there; another coordinator has it;
         it is no journal, or of another job, of another version, or damaged.
         """
-        path = os.path.abspath(os.fspath(path))
-        try:
-            file = DiskFile(path)
-        except OSError as error:
-            raise InvalidJob(f"the journal {path} cannot be written: {error.strerror or error}") from error
-        try:
-            lock = Lock.of_new(path)
-            if lock is None:
-                raise InvalidJob(
-                    f"the journal {path} is in use: its job is running. Wait for that, or name another journal"
-                )
+        # Behind links: what is locked, removed and compared is the file itself.
+        path = os.path.realpath(os.fspath(path))
+        with contextlib.ExitStack() as cleanup:
             try:
-                contents, history = _read(path, file, identity)
-            except BaseException:
-                lock.release()
-                raise
-        except BaseException:
-            file.close()
-            raise
+                DiskFile(path).close()
+                lock = Lock.of_new(path)
+                if lock is None:
+                    raise InvalidJob(
+                        f"the journal {path} is in use: its job is running. Wait for that, or name another journal"
+                    )
+                cleanup.callback(lock.release)
+                # Only now: whoever had the lock before may have removed what was there.
+                file = DiskFile(path)
+                cleanup.callback(file.close)
+            except OSError as error:
+                raise InvalidJob(f"the journal {path} cannot be written: {error.strerror or error}") from error
+            contents, history = _read(path, file, identity)
+            if history is None:
+                _check_directory(path + _FILES)
+            cleanup.pop_all()
         return cls(path, file, contents, history, lock)
 
     def begin(self, job_id: str, identity: dict[str, str], splitters: tuple[Any, ...]) -> None:
@@ -102,7 +108,7 @@ class Journal:
         """Begin another life with the job that ``history`` tells of."""
         assert self.history is not None
         self._make_directory()
-        self._file.truncate(self._contents.size)
+        self._file.truncate(self._size)
         self._append({"life": self.history.lives})
         self.sync()
 
@@ -208,7 +214,11 @@ class Journal:
         try:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
         except OSError as error:
-            raise self._told(error) from error
+            if error.errno in DISK_FULL:
+                raise self._told(error) from error
+            raise InvalidJob(
+                f"the directory {self.directory} of the journal cannot be made: {error.strerror or error}"
+            ) from error
 
     def _told(self, error: OSError) -> OSError:
         if error.errno not in DISK_FULL:
@@ -248,6 +258,25 @@ def _read(path: str, file: LogFile, identity: dict[str, str]) -> tuple[Contents,
     if difference:
         raise InvalidJob(f"the journal {path} is of another job: {difference}. Name another journal. {anew}")
     return contents, history
+
+
+def _check_directory(path: str) -> None:
+    """Raises: InvalidJob if something is at ``path`` that no journal has left there: it would be removed."""
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InvalidJob(
+            f"the journal needs the directory {path}, and what is there is none of its own: {error.strerror or error}. "
+            "Name another journal"
+        ) from error
+    for name in names:
+        if name not in _ROOMS and not name.startswith(WORKER):
+            raise InvalidJob(
+                f"the journal needs the directory {path}, and in what is there is {name!r}, which is not its own. Name "
+                "another journal"
+            )
 
 
 def _may_be_torn_head(file: LogFile) -> bool:

@@ -93,7 +93,7 @@ class MappingSource(Source):
 
     def fingerprint(self, index: int) -> int:
         # An object's default repr says where it lies in memory.
-        return crc32(_ADDRESS.sub("", repr(list(map(describe_key, self._keys[index])))).encode("utf-8", "replace"))
+        return crc32(_ADDRESS.sub("", repr(list(map(_whole_name, self._keys[index])))).encode("utf-8", "replace"))
 
     def data_chunks(self, index: int) -> Iterator[bytes]:
         payload = self.payload(index)
@@ -166,6 +166,11 @@ class MappingSource(Source):
         except UserCodeError as error:
             self._early_failure = error
         return _payloads_of(list(self._early), places)
+
+
+def _whole_name(key: Any) -> str:
+    """What tells ``key`` from others; of a text all of it, which may be long where only its end differs."""
+    return repr(key) if isinstance(key, str | bytes | int) else describe_key(key)
 
 
 def _packed(records: Iterable[tuple[Any, bytes]], bytes_max: int | None) -> tuple[list[Any], bytes]:
