@@ -123,6 +123,8 @@ def test_a_disk_that_fails_is_told_and_nothing_follows_from_the_commit() -> None
         journal.error = None
         recorder.note(saying("b"))
         recorder.commit(saying("c"), lambda: pytest.fail("what was before it may be lost"))
+        await asyncio.sleep(0)
+        await asyncio.get_running_loop().run_in_executor(None, str)
         await recorder.close()
         assert journal.said == ["a"]
 
