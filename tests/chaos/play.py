@@ -138,8 +138,7 @@ class _Player:
             now = time.monotonic()
             if began is None and self._progress.has_begun:
                 began = now
-            if began is None:
-                self._open_gate(now)
+            self._open_gate(now)
             for worker in [each for each in waiting if each.joins <= progress or (began and now > began + 15)]:
                 waiting.remove(worker)
                 self._start_worker(worker)

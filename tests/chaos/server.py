@@ -15,7 +15,7 @@ from typing import Any
 
 import mincemeat
 from mincemeat import limits
-from tests.chaos.jobs import KINDS, JobPlan, functions
+from tests.chaos.jobs import KINDS, SERVER_PID, JobPlan, functions
 from tests.chaos.planted import PLANT, plant
 
 # A kill of a slot looks like a record that crashes, and a full disk like a failure: neither may use up a task here.
@@ -27,6 +27,7 @@ def main(directory: Path) -> None:
     told: dict[str, Any] = json.loads((directory / "job.json").read_text("utf-8"))
     for name, value in told["limits"].items():
         setattr(limits, name, value)
+    os.environ[SERVER_PID] = str(os.getpid())
     plant(os.environ.get(PLANT, ""))
     plan = JobPlan(**told["plan"])
     options = dict(KINDS[plan.kind])

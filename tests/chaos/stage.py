@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -151,6 +150,8 @@ class Stage:
             inside = [*inside, *group.inside()]
         actor = self._start(f"worker {plan.number}", [*inside, *command], environment)
         if plan.memory == "limit":  # before it has started a slot, which inherits it
+            import resource  # there is none on Windows, where this file is still read
+
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(actor.pid, resource.RLIMIT_AS, (LITTLE_MEMORY_BYTES, LITTLE_MEMORY_BYTES))
         actor.has_own_disk = bool(plan.disk)
