@@ -126,3 +126,26 @@ def test_a_journal_is_a_path(journal: Any, engine: str) -> None:
         mincemeat.run(data(5), engine=engine, journal=journal)
     with pytest.raises(InvalidJob, match="journal must be the path of a file, not "):
         Server(data(5), journal=journal).run_server(port=0)
+
+
+def picky(key: int, value: str) -> Iterator[tuple[int, int]]:
+    if key in (3, 8):
+        raise ValueError(key)
+    yield key % 3, len(value)
+
+
+def test_a_job_that_set_too_many_records_aside_does_not_get_away_with_it_later(journal: Path) -> None:
+    """They were committed before it failed, and did not count when it was started again: that time it ended well."""
+
+    def run(**options: Any) -> Any:
+        return mincemeat.run(data(20), picky, split=5, workers=1, progress=False, journal=journal, **options)
+
+    with pytest.raises(ValueError):
+        run(on_error="skip", max_skipped=1)
+    with pytest.raises(InvalidJob, match=r"has set \d records aside, and max_skipped=1 allows no more"):
+        run(on_error="skip", max_skipped=1)
+    with pytest.raises(InvalidJob, match=r"has set \d records aside, and on_error='raise' allows none"):
+        run()
+    results = run(on_error="skip")
+    assert sorted(failure.key for failure in results.failures) == ["3", "8"]
+    assert sum(map(len, results.values())) == 18

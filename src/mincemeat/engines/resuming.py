@@ -20,6 +20,7 @@ from mincemeat.journal.identity import describe_job
 from mincemeat.journal.journal import BLOCKS, RESULTS, WORKER, Journal
 from mincemeat.scheduler.digests import parse_digests
 from mincemeat.scheduler.events import JobRestored, RestoredOutput
+from mincemeat.scheduler.policy import is_excess
 
 if TYPE_CHECKING:
     from mincemeat.engines.bookkeeping import Ledger
@@ -48,6 +49,7 @@ class Resumable:
             # What the user's own classes are must be known before keys of theirs are read; they are, in this process.
             functions = job.functions._replace(splitters=journal.splitters)
             job = job._replace(job_id=journal.job_id, functions=functions)
+            self._check_set_aside(job)
             journal.go_on()
             self._take_results(job)
             self._tell()
@@ -176,6 +178,19 @@ class Resumable:
                 *((commit.attempt, commit.skipped) for commit in self._reduces if commit.skipped),
             ),
         )
+
+    def _check_set_aside(self, job: Job) -> None:
+        """Raises: InvalidJob if more records are set aside already than this job may, which does not look at them."""
+        history = self.journal.history
+        assert history is not None
+        count = sum(commit.report.skipped for commit in history.map_commits())
+        count += sum(commit.skipped for commit in history.reduce_commits())
+        allowed = "on_error='raise' allows none" if not job.skips else f"max_skipped={job.max_skipped} allows no more"
+        if count and (not job.skips or is_excess(count, job.max_skipped)):
+            raise InvalidJob(
+                f"the job of the journal {self.journal.path} has set {count} records aside, and {allowed}. Allow "
+                "more, or name another journal"
+            )
 
     def _take_results(self, job: Job) -> None:
         history = self.journal.history
