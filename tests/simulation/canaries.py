@@ -16,8 +16,11 @@ from typing import Any
 from mincemeat.cluster import gathering, session, supply
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.cluster.fetching import Channels, Fetcher, HolderServer
+from mincemeat.cluster.recording import Recorder
 from mincemeat.cluster.session import WorkerSession
 from mincemeat.engines import bookkeeping
+from mincemeat.engines.resuming import Resumable
+from mincemeat.journal.journal import Journal
 from mincemeat.model import AttemptId
 from mincemeat.scheduler import events, instructions, machine, policy
 from mincemeat.scheduler.ledger import Ledger
@@ -163,12 +166,6 @@ def _committed_output_is_dropped(was: Any) -> Any:
     return answer
 
 
-@_canary(Machine, "_answer_late_output")
-def _late_output_is_kept(was: Any) -> Any:
-    """Nobody tells a worker that it may delete what came too late."""
-    return lambda self, event: None
-
-
 @_canary(Ledger, "exclude_worker")
 def _excluded_worker_is_given_work(was: Any) -> Any:
     """It stays among those that are free."""
@@ -221,6 +218,12 @@ def _failure_is_not_remembered(was: Any) -> Any:
 def _attempts_outlive_the_job(was: Any) -> Any:
     """Nothing is cancelled when the job is over."""
     return lambda self: None
+
+
+@_canary(Machine, "_compare_remade")
+def _differences_are_not_noticed(was: Any) -> Any:
+    """A map output is made again, and nobody asks whether it is what reduce tasks have read."""
+    return lambda self, attempt: self.ledger.take_remade(attempt) and None
 
 
 # -- the coordinator ----------------------------------------------------------------------------------------
@@ -429,5 +432,109 @@ def _source_keeps_everything(was: Any) -> Any:
     return lambda self, index: None
 
 
+# -- the journal --------------------------------------------------------------------------------------------
+
+
+@_canary(Recorder, "commit")
+def _commit_before_it_is_recorded(was: Any) -> Any:
+    """What waits for a record to be on the disk does not wait."""
+
+    def commit(self: Recorder, write: Any, then: Any) -> None:
+        self.note(write)
+        then()
+
+    return commit
+
+
+@_canary(Journal, "sync")
+def _commit_before_sync(was: Any) -> Any:
+    """A record that was written counts as one that survives a power cut."""
+    return lambda self: None
+
+
+@_canary(Journal, "go_on")
+def _torn_record_is_left(was: Any) -> Any:
+    """What a kill left of a record stays, and the next one is written behind it."""
+
+    def go_on(self: Journal) -> None:
+        self._make_directory()
+        self._append({"life": 0 if self.history is None else self.history.lives})
+        self.sync()
+
+    return go_on
+
+
+@_canary(Resumable, "restored")
+def _resume_without_outputs(was: Any) -> Any:
+    """Map tasks that are done are done again."""
+    return lambda self, outputs: was(self, [])
+
+
+@_canary(Resumable, "_take_results")
+def _resume_without_results(was: Any) -> Any:
+    """Reduce tasks that are done are done again."""
+    return lambda self, *rest: None
+
+
+@_canary(Resumable, "tell_set_aside")
+def _resume_without_plan(was: Any) -> Any:
+    """The reduce phase is planned anew, for the slots that happen to be there."""
+
+    def tell(self: Resumable, set_aside: Any) -> None:
+        was(self, set_aside)
+        if self.journal.history is not None:
+            self.journal.history.plan = []
+
+    return tell
+
+
+@_canary(Machine, "__init__")
+def _lives_are_not_told_apart(was: Any) -> Any:
+    """Attempts of a coordinator that goes on have the names of earlier ones."""
+
+    def init(self: Machine, **options: Any) -> None:
+        was(self, **{**options, "life": 0})
+
+    return init
+
+
+@_canary(Coordinator, "_receive_holding")
+def _nobody_listens_to_who_comes_back(was: Any) -> Any:
+    """What a worker says that it holds is not heard."""
+
+    async def receive(self: Coordinator, connection: Any, hello: Any) -> tuple[AttemptId, ...]:
+        await was(self, connection, hello)
+        return ()
+
+    return receive
+
+
 # Where each was found when it was last looked for from seed 0 on (--canaries): tried first, to save time.
-FOUND_AT: dict[str, int] = {}
+FOUND_AT: dict[str, int] = {
+    "no_attempt_check": 9,
+    "late_done_is_believed": 123,
+    "heartbeat_is_not_counted": 7,
+    "unreachable_is_only_a_loss": 12,
+    "too_much_is_made_again": 43,
+    "committed_output_is_dropped": 9,
+    "reduce_does_not_wait_for_maps": 18,
+    "failure_is_not_remembered": 11,
+    "attempts_outlive_the_job": 166,
+    "differences_are_not_noticed": 30,
+    "fetched_blocks_are_kept": 30,
+    "inputs_are_not_looked_up_again": 12,
+    "relay_is_refused": 18,
+    "own_blocks_of_the_first_spill_only": 330,
+    "checksums_are_not_looked_at": 285,
+    "nothing_is_uploaded": 18,
+    "no_time_limit": 19,
+    "connections_are_left_open": 9,
+    "fetchers_connections_are_left_open": 9,
+    "commit_before_it_is_recorded": 192,
+    "commit_before_sync": 65,
+    "torn_record_is_left": 80,
+    "resume_without_outputs": 11,
+    "resume_without_plan": 77,
+    "lives_are_not_told_apart": 11,
+    "nobody_listens_to_who_comes_back": 29,
+}

@@ -10,12 +10,13 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from mincemeat.model import AttemptId, Phase
 from mincemeat.slot_channel import Header
 from mincemeat.wire import messages
 from mincemeat.wire.messages import KINDS
 from tests.simulation.jobs import Fate
 from tests.simulation.loop import Process
-from tests.simulation.plan import ENDING, KILLED_AT, POWER, Plan
+from tests.simulation.plan import ENDING, KILLED_AT, POWER, WHIM, Plan
 
 if TYPE_CHECKING:
     from tests.simulation.world import SimMachine, World
@@ -57,6 +58,7 @@ class Faults:
         self.damaged: set[str] = set()
         self.last_thaw = -1.0  # of the coordinator
         self.moments = 0
+        self._versions = 0
         self._slow: dict[Process, float] = {}
         self._doomed: dict[Process, int] = {}
         self._without_code: dict[Process, bool] = {}
@@ -101,6 +103,11 @@ class Faults:
         chance = self._fates
         seconds = self._plan.attempt_seconds * chance.uniform(0.3, 2.0)
         fate = Fate(seconds, chance.choice([0.05, 0.5, 0.95]))
+        if self._plan.whims:
+            attempt = AttemptId.parse(header["attempt"])
+            self._versions += 1
+            fate.version = self._versions
+            self._befalls(attempt.task.phase is Phase.MAP and attempt.number > 0, WHIM)
         if self.is_calm:
             return fate
         fate.seconds *= self._slow.get(worker, 1.0)
@@ -112,7 +119,6 @@ class Faults:
         if self._is_chosen(worker, self._raising, "function raises on one worker"):
             fate.raises = True
         fate.code_is_missing = self._is_chosen(worker, self._without_code, "code missing")
-        del header
         return fate
 
     def _befalls(self, does: bool, kind: str) -> bool:

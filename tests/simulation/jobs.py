@@ -28,6 +28,7 @@ class Fate:
     kills: bool = False
     raises: bool = False
     code_is_missing: bool = False
+    version: int = 0  # what a whimsical function gives
 
     def __str__(self) -> str:
         told = [name for name in ("hangs", "kills", "raises", "code_is_missing") if getattr(self, name)]
@@ -59,12 +60,13 @@ class SimJob:
     poison: int | None = None
 
 
-def make(chance: random.Random, *, poison: bool = False) -> SimJob:
+def make(chance: random.Random, *, poison: bool = False, whims: bool = False) -> SimJob:
     """Some job of no more than a few dozen records."""
     count = chance.choice([0, 1, 3, 8, 15, 30]) if not poison else chance.choice([3, 8, 15])
     records = {index: (chance.randrange(100), "x" * chance.choice([0, 5, 200])) for index in range(count)}
     poisoned = chance.choice(list(records)) if poison else None
-    mapfn, collectfn, reducefn, plain = chance.choice([_inverted, _counted, _joined])(chance, poisoned)
+    kind = _whimsical if whims else chance.choice([_inverted, _counted, _joined])
+    mapfn, collectfn, reducefn, plain = kind(chance, poisoned)
     functions = UserFunctions(mapfn, reducefn, collectfn, sort=chance.random() < 0.3)
     code = b"code of a simulated job " + chance.randbytes(8)
     LOADED.clear()
@@ -113,6 +115,16 @@ def _joined(chance: random.Random, poison: int | None) -> Parts:
         return ",".join(values)
 
     return mapfn, None, reducefn, lambda key, values: ",".join(values)
+
+
+def _whimsical(chance: random.Random, poison: int | None) -> Parts:
+    """Each attempt gives something else, for two keys of each record: both must be of the same one in the end."""
+
+    def mapfn(key: int, value: tuple[int, str]) -> list[tuple[str, int]]:
+        _meet_fate(poison, key)
+        return [(f"a{key}", FATE.version), (f"b{key}", FATE.version)]
+
+    return mapfn, None, None, lambda key, values: values
 
 
 def _oracle(

@@ -47,7 +47,8 @@ POISON = "record always raises"
 ENDING = "coordinator killed"
 KILLED_AT = "coordinator killed at a write or message"
 POWER = "coordinator loses power"
-KINDS = (*TIMED, *ATTENDING, POISON, ENDING, KILLED_AT, POWER)
+WHIM = "function gives something else the second time"
+KINDS = (*TIMED, *ATTENDING, POISON, ENDING, KILLED_AT, POWER, WHIM)
 
 
 @dataclass
@@ -68,6 +69,9 @@ class Plan:
     faults: list[tuple[float, str]] = field(default_factory=list)
     shares: dict[str, float] = field(default_factory=dict)
     poison: bool = False
+    # What mapfn gives differs from attempt to attempt.
+    whims: bool = False
+    on_nondeterminism: str = "raise"
     backups: bool = False
     # A coordinator with a journal is started again; ``kill_at``: the writes and messages of its at which it dies.
     journal: bool = False
@@ -124,3 +128,10 @@ def _draw_trouble(plan: Plan, chance: random.Random) -> None:
     plan.poison = chance.random() < 0.05
     if plan.poison:
         plan.max_attempts = 3
+    plan.whims = not plan.poison and chance.random() < 0.08
+    plan.on_nondeterminism = chance.choice(["raise", "restart"])
+    if plan.whims:
+        # Outputs are lost when some of what read them is done, which chance alone brings about rarely.
+        plan.reduce_task_bytes = 1
+        seconds = 3 * plan.attempt_seconds
+        plan.faults += [(chance.uniform(seconds, 4 * seconds), "file missing") for _ in range(4)]

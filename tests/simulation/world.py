@@ -47,7 +47,9 @@ _CALM_SECONDS = 45.0
 _END_SECONDS = 400.0
 _HOME_SECONDS = 120.0
 # Longer than any report is under way, without trouble in the network.
-_ORPHAN_SECONDS = 10.0
+_ORPHAN_SECONDS = 3.0
+# ... and where reports may be overtaken, or their coordinator is away for a while.
+_ORPHAN_SECONDS_LATE = 30.0
 _CALLBACKS_MAX = 400_000
 _MESSAGES_MAX = 60_000
 
@@ -79,7 +81,7 @@ class World:
         self.loop = VirtualLoop()  # type: ignore[abstract]  # what the program does not use
         self.trace = Trace(is_shown=is_shown)
         self.network = Network(self.loop, plan.chance("network"), self.trace)
-        self.job = jobs.make(plan.chance("job"), poison=plan.poison)
+        self.job = jobs.make(plan.chance("job"), poison=plan.poison, whims=plan.whims)
         self.directory = ""
         self.machines: list[SimMachine] = []
         self.faults = Faults(self, plan)
@@ -222,6 +224,7 @@ class World:
             task_timeout_seconds=plan.task_timeout,
             reduce_task_bytes=plan.reduce_task_bytes,
             backups=plan.backups,
+            on_nondeterminism=plan.on_nondeterminism,
         )
         with contextlib.ExitStack() as cleanup:
             resumable: Resumable | None = None
@@ -415,8 +418,10 @@ class World:
                         path = os.path.join(scratch, name)
                         orphans[path] = self._orphans.get(path, now)
         self._orphans = orphans
+        is_orderly = "message overtaken" not in self.plan.shares and not self.plan.journal
+        patience = _ORPHAN_SECONDS if is_orderly else _ORPHAN_SECONDS_LATE
         for path, since in orphans.items():
-            claims.claim(now - since < _ORPHAN_SECONDS, f"{os.path.basename(path)} belongs to nobody and stays")
+            claims.claim(now - since < patience, f"{os.path.basename(path)} belongs to nobody and stays")
 
     def may_be_unreachable(self, attempt: AttemptId, worker: str) -> bool:
         """Whether something was in the way of whoever wanted the output of ``attempt``."""
