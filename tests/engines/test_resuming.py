@@ -11,7 +11,7 @@ import pytest
 import mincemeat
 from mincemeat.api import Server
 from mincemeat.errors import InvalidJob
-from mincemeat.journal import Journal
+from mincemeat.journal import History, Journal
 
 
 class Stopped(Exception):
@@ -149,3 +149,18 @@ def test_a_job_that_set_too_many_records_aside_does_not_get_away_with_it_later(j
     results = run(on_error="skip")
     assert sorted(failure.key for failure in results.failures) == ["3", "8"]
     assert sum(map(len, results.values())) == 18
+
+
+def test_the_history_is_not_kept_while_the_job_goes_on(mapped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a million map tasks it was gigabytes, to the end of the job."""
+    kept: list[History | None] = []
+    remove = Journal.remove
+
+    def note(journal: Journal) -> None:
+        kept.append(journal.history)
+        assert journal.life == 1
+        remove(journal)
+
+    monkeypatch.setattr(Journal, "remove", note)
+    run(mapped, data(20))
+    assert kept == [None]

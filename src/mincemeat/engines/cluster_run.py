@@ -162,7 +162,10 @@ class _CoordinatorThread:
             self.coordinator.crashed(error)
 
     async def _serve(self) -> None:
-        self._listening.put(await self.coordinator.start(self._host, self._port, self._restored))
+        restored, self._restored = self._restored, None  # it is large, and told once
+        port = await self.coordinator.start(self._host, self._port, restored)
+        del restored
+        self._listening.put(port)
         await self.coordinator.serve_until_stopped()
 
 

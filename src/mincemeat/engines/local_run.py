@@ -202,10 +202,10 @@ class _LocalRun:
         there = [commit for commit in resumable.map_commits() if self._store.is_whole(commit.attempt)]
         reduced = [attempt for attempt, _ in resumable.results]
         self._store.keep_only([*(commit.attempt for commit in there), *reduced])
+        resumable.tell_set_aside(self.set_aside)
         self._handle(resumable.restored(there))
         for attempt, path in resumable.results:
             self._drain.add(attempt.task.index, path)
-        resumable.tell_set_aside(self.set_aside)
         return tuple(commit.attempt for commit in there)
 
     def close(self) -> None:

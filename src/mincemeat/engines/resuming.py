@@ -43,6 +43,8 @@ class Resumable:
         self.journal = journal
         self._identity = identity
         self.is_new = journal.history is None
+        # Whether the journal has the plan of the reduce phase.
+        self.is_planned = journal.history is not None and bool(journal.history.plan)
         self.results: list[tuple[AttemptId, str]] = []
         self._reduces: list[ReduceCommit] = []
         if journal.history is not None:
@@ -102,11 +104,6 @@ class Resumable:
         self.journal.begin(job.job_id, self._identity, job.functions.splitters)
         self.job = job
 
-    @property
-    def is_planned(self) -> bool:
-        """Whether the journal has the plan of the reduce phase."""
-        return self.journal.history is not None and bool(self.journal.history.plan)
-
     def cut_again(self, ledger: Ledger) -> None:
         """Have the source cut what it cut before. Raises: InvalidJob if it has other records now; what it raises."""
         history = self.journal.history
@@ -155,9 +152,13 @@ class Resumable:
             set_aside.committed(reduce.attempt, reduce.set_aside)
 
     def restored(self, outputs: list[MapCommit]) -> JobRestored:
-        """What the scheduler should know, ``outputs`` being those that are still to be had somewhere."""
+        """What the scheduler should know, ``outputs`` being those that are still to be had somewhere.
+
+        Asked last, and once: the journal forgets its history.
+        """
         history = self.journal.history
         assert history is not None
+        self.journal.forget_history()
         return JobRestored(
             groups=tuple(len(group.splits) for group in history.groups),
             is_input_exhausted=history.is_input_exhausted,

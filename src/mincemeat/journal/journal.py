@@ -49,6 +49,8 @@ class Journal:
         self.path = path
         self.directory = path + _FILES
         self.history = history
+        # How many coordinators the job had before this one.
+        self.life = 0 if history is None else history.lives
         self.torn_bytes = contents.torn
         self._file = file
         self._lock = lock
@@ -112,10 +114,9 @@ class Journal:
         self._append({"life": self.history.lives})
         self.sync()
 
-    @property
-    def life(self) -> int:
-        """How many coordinators the job had before this one."""
-        return 0 if self.history is None else self.history.lives
+    def forget_history(self) -> None:
+        """Everybody was told what it says, and it is large: kilobytes for a map task."""
+        self.history = None
 
     @property
     def job_id(self) -> str:
