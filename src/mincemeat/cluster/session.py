@@ -52,6 +52,11 @@ from mincemeat.wire import messages
 
 log = logging.getLogger("mincemeat")
 
+# What is of use to a later session: map outputs, and whose they are.
+_BLOCKS = "blocks"
+_JOB_MARK = "job"
+KEPT = frozenset({_BLOCKS, _JOB_MARK})
+
 # A worker that is stopped says so if that takes no longer.
 _LEAVING_SECONDS = 1.0
 
@@ -79,7 +84,7 @@ class WorkerSession:
         self._scratch = scratch
         self._slots = slots
         self._incarnation = incarnation
-        self._store = JobStore(scratch / "blocks")
+        self._store = JobStore(scratch / _BLOCKS)
         self._holder = HolderServer(outside=outside)
         self._channels = Channels(server, connection, outside=outside)
         # Not the same: blocks that go out for others would wait behind blocks that come in, and those for these.
@@ -101,7 +106,7 @@ class WorkerSession:
         self._patience = asyncio.timeout(None)
         self.keep_seconds = 0.0
         # Says whose outputs are in the store.
-        self._job_mark = scratch / "job"
+        self._job_mark = scratch / _JOB_MARK
         self._held_job = ""
 
     async def run(self) -> None:

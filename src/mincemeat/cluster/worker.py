@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -20,7 +21,7 @@ from types import FrameType
 from mincemeat import limits
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.outside import OUTSIDE, Outside
-from mincemeat.cluster.session import WorkerSession
+from mincemeat.cluster.session import KEPT, WorkerSession
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
 from mincemeat.locks import Lock
 from mincemeat.shuffle.store import make_directory
@@ -244,4 +245,12 @@ def _kept_directory(path: str) -> Iterator[str]:
     """The directory ``path``, made if it is not there, for one worker at a time: the one before may be just ending."""
     make_directory(path)
     with Lock.waiting_for(path):
+        for entry in list(os.scandir(path)):
+            if entry.name in KEPT:
+                continue
+            # What attempts had fetched when that one was killed.
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
         yield path
