@@ -20,6 +20,7 @@ from mincemeat.cluster.coordinator import JobEnded
 from mincemeat.cluster.roster import WorkerRecord
 from mincemeat.cluster.session import told
 from mincemeat.errors import ConnectionFailed
+from mincemeat.journal.history import SplitGroup
 from mincemeat.model import Failure, FailureKind
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.state import IllegalMove
@@ -379,6 +380,25 @@ def test_a_failure_of_any_size_fits_into_a_message() -> None:
     message = told("job-1", "m-00000.0", failure)
     assert len(encode(message)) <= limits.FRAME_BYTES_MAX
     assert message.body == b""
+
+
+def test_splits_that_come_when_the_job_has_failed_are_not_recorded(tmp_path: Path) -> None:
+    """The journal had more splits than were said to be all of them, and a job that went on was told that it was
+    damaged. Found by the simulation, seed 20363."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            coordinator = desk.coordinator
+            recorded: list[object] = []
+            coordinator._recorder.note = recorded.append  # type: ignore[assignment,method-assign]
+            coordinator.handle(events.SourceFailed(Failure(FailureKind.USER, "the source failed")))
+            await asyncio.wait_for(desk.ended, 10)
+            coordinator.splits_produced(range(1), [b"payload"], SplitGroup(0, (1,), (7,), (1,)))
+            coordinator.input_exhausted()
+            assert not recorded
+            assert not coordinator._supply.payloads
+
+    run(scenario())
 
 
 # -- workers that were here before -------------------------------------------------------------------------------

@@ -239,6 +239,8 @@ class Coordinator:
 
         ``group`` is what the journal should know of them, if there is one.
         """
+        if self._machine.is_over:  # it would not count them, and the journal must not either
+            return
         self._supply.payloads.update(zip(splits, payloads, strict=True))
         if group is not None:
             self._recorder.note(lambda journal: journal.splits_cut(group))
@@ -246,6 +248,8 @@ class Coordinator:
 
     def input_exhausted(self) -> None:
         """The caller's thread has no further split."""
+        if self._machine.is_over:
+            return
         splits = self._machine.counts().map_total
         self._recorder.note(lambda journal: journal.input_exhausted(splits))
         self.handle(events.InputExhausted())
