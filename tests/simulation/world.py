@@ -52,6 +52,8 @@ _ORPHAN_SECONDS = 3.0
 _ORPHAN_SECONDS_LATE = 30.0
 _CALLBACKS_MAX = 400_000
 _MESSAGES_MAX = 60_000
+# What is left of a first record has to be so long to be taken for a journal's (tests/journal).
+_HEAD_BYTES_TOLD = 25
 
 
 class SimMachine:
@@ -329,6 +331,9 @@ class World:
         for stream in silent:
             if not stream.is_lost and stream.process.is_alive:
                 stream.reset(loses=True)
+        if len(self.paper.data.strip(b"\0")) < _HEAD_BYTES_TOLD:
+            # Too little to know a journal by: it is refused, and the user, who is told so, removes it.
+            self.paper.data, self.paper.synced = b"", 0
         process = self.coordinating = Process(f"coordinator#{len(machine.processes) + 1}", machine.host)
         machine.processes.append(process)
         self.trace.note(self.loop.time(), "start", process)
