@@ -78,7 +78,15 @@ class LocalWorkers:
         """Have all of them join ``host``:``port``. ``keep_in``: what the names of directories begin with, one for each
         worker, in which map outputs stay when the server dies; "": they go with it."""
         for number, process in enumerate(self._processes):
-            described = {"host": host, "port": port, "secret": secret.hex(), "keep_in": keep_in, "number": number}
+            described = {
+                "host": host,
+                "port": port,
+                "secret": secret.hex(),
+                "keep_in": keep_in,
+                "number": number,
+                "count": self._count,
+                "server": os.getpid(),
+            }
             introduction = json.dumps(described).encode("ascii")
             assert process.stdin is not None
             try:
@@ -236,13 +244,15 @@ def _import_what_workers_need() -> None:
 
 
 def _join(introduction: dict[str, Any], slot: SlotProcess, number: int) -> None:
+    from mincemeat.cluster.keeping import KeptDirectory
     from mincemeat.cluster.worker import serve
     from mincemeat.errors import MincemeatError
 
     secret = bytes.fromhex(introduction["secret"])
-    keep_in = introduction["keep_in"]
-    if keep_in:
-        keep_in += str(introduction["number"] + number)  # one of the two is 0
+    keep_in = None
+    if introduction["keep_in"]:
+        own = introduction["number"] + number  # one of the two is 0
+        keep_in = KeptDirectory(introduction["keep_in"], own, introduction["count"], introduction["server"])
     try:
         # The server is there; when many start at once, some of them have to try again.
         serve(
@@ -252,7 +262,7 @@ def _join(introduction: dict[str, Any], slot: SlotProcess, number: int) -> None:
             slots=1,
             wait_seconds=limits.LEASE_SECONDS,
             first=slot,
-            keep_in=keep_in or None,
+            keep_in=keep_in,
         )
     except MincemeatError as error:
         raise _Failed(str(error)) from error

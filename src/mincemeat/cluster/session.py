@@ -33,6 +33,7 @@ from mincemeat.cluster.fetching import (
     is_loopback,
 )
 from mincemeat.cluster.gathering import Gathering
+from mincemeat.cluster.keeping import JOB, OUTPUTS
 from mincemeat.cluster.outside import OUTSIDE, Outside
 from mincemeat.errors import (
     ConnectionFailed,
@@ -51,11 +52,6 @@ from mincemeat.slots import SlotProcess
 from mincemeat.wire import messages
 
 log = logging.getLogger("mincemeat")
-
-# What is of use to a later session: map outputs, and whose they are.
-_BLOCKS = "blocks"
-_JOB_MARK = "job"
-KEPT = frozenset({_BLOCKS, _JOB_MARK})
 
 # A worker that is stopped says so if that takes no longer.
 _LEAVING_SECONDS = 1.0
@@ -84,7 +80,7 @@ class WorkerSession:
         self._scratch = scratch
         self._slots = slots
         self._incarnation = incarnation
-        self._store = JobStore(scratch / _BLOCKS)
+        self._store = JobStore(scratch / OUTPUTS)
         self._holder = HolderServer(outside=outside)
         self._channels = Channels(server, connection, outside=outside)
         # Not the same: blocks that go out for others would wait behind blocks that come in, and those for these.
@@ -106,7 +102,7 @@ class WorkerSession:
         self._patience = asyncio.timeout(None)
         self.keep_seconds = 0.0
         # Says whose outputs are in the store.
-        self._job_mark = scratch / _JOB_MARK
+        self._job_mark = scratch / JOB
         self._held_job = ""
 
     async def run(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -20,11 +19,10 @@ from types import FrameType
 
 from mincemeat import limits
 from mincemeat.cluster.connection import Connection
+from mincemeat.cluster.keeping import KeptDirectory
 from mincemeat.cluster.outside import OUTSIDE, Outside
-from mincemeat.cluster.session import KEPT, WorkerSession
+from mincemeat.cluster.session import WorkerSession
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
-from mincemeat.locks import Lock
-from mincemeat.shuffle.store import make_directory
 from mincemeat.slots import SlotProcess
 from mincemeat.wire.handshake import Role, normalise_password
 
@@ -42,7 +40,7 @@ def serve(
     tell: Callable[[str], None] | None = None,
     first: SlotProcess | None = None,
     drain_signal: int | None = None,
-    keep_in: str | None = None,
+    keep_in: KeptDirectory | None = None,
 ) -> None:
     """Join the server at ``host``:``port`` and work; return when its job is done.
 
@@ -53,7 +51,7 @@ def serve(
         first: one of the slots, already started; it stays the caller's to end.
         drain_signal: the first such signal lets it finish its attempts and leave, the second does what the first would
             have done. Only in the main thread.
-        keep_in: a directory for map outputs, which stay there if the server is lost; the worker ends then.
+        keep_in: where map outputs stay if the server dies, with which the worker ends.
 
     Raises: ConnectionFailed, AuthenticationError, JoinRefused, ServerBusy (for a minute), RemoteProtocolError (not a
     mincemeat server).
@@ -115,7 +113,7 @@ class _Worker:
         forever: bool,
         tell: Callable[[str], None],
         first: SlotProcess | None = None,
-        keep_in: str | None = None,
+        keep_in: KeptDirectory | None = None,
         *,
         outside: Outside = OUTSIDE,
     ) -> None:
@@ -192,11 +190,12 @@ class _Worker:
                 try:
                     await session.run()
                 except ConnectionFailed as error:
-                    if session.is_draining or self._keep_in is not None:
+                    if session.is_draining or (self._keep_in is not None and await self._keep_in.has_server_died()):
                         # In a directory that is kept, whoever comes next finds the outputs.
                         return
                     self._tell(f"lost the server at {self._host}:{self._port} ({error})")
-                    patience = max(self._wait_seconds, session.keep_seconds)
+                    if self._keep_in is None:
+                        patience = max(self._wait_seconds, session.keep_seconds)
                     if not patience:
                         raise
                     continue
@@ -208,7 +207,7 @@ class _Worker:
                     return
 
     def _scratch(self) -> AbstractContextManager[str]:
-        return self._outside.scratch() if self._keep_in is None else _kept_directory(self._keep_in)
+        return self._outside.scratch() if self._keep_in is None else self._keep_in.opened()
 
     async def _join(self, patience: float) -> Connection:
         """Dial until the password is proven. Waits and tries again when the server is not there or busy.
@@ -238,19 +237,3 @@ class _Worker:
                     told = True
             await asyncio.sleep(self._outside.spread(pause))
             pause = min(pause * 2, limits.RETRY_SECONDS_MAX)
-
-
-@contextmanager
-def _kept_directory(path: str) -> Iterator[str]:
-    """The directory ``path``, made if it is not there, for one worker at a time: the one before may be just ending."""
-    make_directory(path)
-    with Lock.waiting_for(path):
-        for entry in list(os.scandir(path)):
-            if entry.name in KEPT:
-                continue
-            # What attempts had fetched when that one was killed.
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                os.unlink(entry.path)
-        yield path
