@@ -164,11 +164,11 @@ def test_any_words_and_counts_are_read_back_as_they_were(results: dict[str, int]
 # -- memory ----------------------------------------------------------------------------------------------
 
 
-def test_memory_gives_a_plain_dict_in_the_order_of_writing() -> None:
+def test_memory_gives_a_dict_in_the_order_of_writing() -> None:
     with MemorySink() as sink:
         _write_all(sink)
     sink.abort()
-    assert type(sink.results) is dict
+    assert isinstance(sink.results, dict)
     assert list(sink.results.items()) == _ALL
 
 

@@ -127,7 +127,7 @@ main()
 def test_a_local_worker_told_to_end_while_it_leaves_does_so_without_a_word() -> None:
     """Its standard error is the server's: once in some hundred jobs a warning about a coroutine stood there."""
     with ServedJob(jobs.RHYME, jobs.words, jobs.total) as job:
-        introduction = {"host": LOOPBACK, "port": job.port, "secret": b"changeme".hex()}
+        introduction = {"host": LOOPBACK, "port": job.port, "secret": b"changeme".hex(), "keep_in": ""}
         done = subprocess.run(
             [sys.executable, "-c", TERMINATED_WHILE_IT_LEAVES],
             input=json.dumps(introduction),

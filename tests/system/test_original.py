@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -216,8 +217,13 @@ def test_servers_may_be_nested_on_another_port() -> None:
     assert results == {"sum": 6}
 
 
-def test_results_are_a_plain_dict() -> None:
-    assert type(run_server(mincemeat.Server(jobs.RHYME, jobs.words, jobs.total))) is dict
+def test_results_are_a_dict_that_prints_and_compares_as_one() -> None:
+    results = run_server(mincemeat.Server(jobs.RHYME, jobs.words, jobs.total))
+    plain = dict(results)
+    assert isinstance(results, dict)
+    assert results == plain
+    assert repr(results) == repr(plain)
+    assert json.dumps(results) == json.dumps(plain)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])

@@ -104,7 +104,7 @@ def raises_at_length(key: Any, value: Any) -> list[Any]:
 def test_an_exception_of_megabytes_ends_the_job_as_a_short_one_does() -> None:
     """It did not fit into a message, so that its worker left instead of telling it; and the next one."""
     server = mincemeat.Server({1: 1}, raises_at_length, jobs.total, max_attempts=2)
-    with pytest.raises(JobFailed, match="raised ValueError in mapfn for key 1: long long"):
+    with pytest.raises(JobFailed, match="raised ValueError in mapfn for key 1 .record 0 of split 0.: long long"):
         run_server(server, clients=2)
 
 
