@@ -59,10 +59,9 @@ def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
         assert printed == [f"{trace.count} {trace.digest()}" for trace in here]
 
 
-def test_a_trace_holds_no_secret_and_no_name_of_this_run() -> None:
+def test_a_trace_holds_no_secret_and_no_place_of_this_run() -> None:
     world = play(draw(3))
     text = "\n".join(world.trace.lines)
     assert world.trace.lines
     assert world.directory not in text
     assert "ticket" not in text
-    assert str(os.getpid()) not in text
