@@ -23,7 +23,8 @@ def mapfn(key: int, value: str) -> Iterator[tuple[int, int]]:
 
 
 def run(journal: Path, data: Mapping[Any, str], **options: Any) -> Any:
-    return mincemeat.run(data, mapfn, split=5, workers=1, progress=False, journal=journal, **options)
+    settings: dict[str, Any] = {"split": 5, "workers": 1, "progress": False, "journal": journal} | options
+    return mincemeat.run(data, mapfn, **settings)
 
 
 @pytest.fixture
@@ -52,6 +53,21 @@ def mapped(journal: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_job_that_was_stopped_goes_on(mapped: Path) -> None:
     assert run(mapped, data(20)) == {0: [1] * 7, 1: [1] * 7, 2: [1] * 6}
     assert not mapped.exists()
+
+
+@pytest.mark.parametrize("count", [3, 7, 20])
+def test_a_job_whose_input_was_read_at_once_goes_on(count: int, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several workers ask for as many splits before one is told: the journal had the end of an input without them."""
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "map_committed", stop)
+        with pytest.raises(Stopped):
+            run(journal, data(count), workers=8)
+    assert sum(map(len, run(journal, data(count), workers=8).values())) == count
+    assert not journal.exists()
 
 
 def test_records_that_came_to_the_end_of_the_input_are_not_passed_over(mapped: Path) -> None:

@@ -77,6 +77,7 @@ class Ledger:
         self._split_bytes: dict[int, int] = {}
         self._split_records: dict[int, int | None] = {}
         self._bytes_cut = 0
+        self.splits_cut = 0
         self._started = clock()
         self._records = self._pairs = self._input_bytes = 0
 
@@ -124,6 +125,7 @@ class Ledger:
         self._split_bytes[info.index] = size
         self._split_records[info.index] = info.records
         self._bytes_cut += size
+        self.splits_cut = info.index + 1
         return size
 
     def map_done(self, splits: range, report: MapReport) -> None:

@@ -266,7 +266,7 @@ class _LocalRun:
         if self._journal is not None and splits is not None:
             self._journal.splits_cut(self._ledger.group_of(splits))
         elif self._journal is not None:
-            self._journal.input_exhausted(self._machine.counts().map_total)
+            self._journal.input_exhausted(self._ledger.splits_cut)  # the machine is not told of all of them yet
 
     def _note_commit(self, attempt: AttemptId, report: MapReport | None, skipped: int = 0, set_aside: str = "") -> None:
         """An attempt's output is whole: from here on nobody has to make it again, not even after a power cut."""
