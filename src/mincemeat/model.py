@@ -231,10 +231,14 @@ def shorten(text: str, limit: int = limits.REPR_CHARS_MAX) -> str:
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def key_text(key: object) -> str:
-    """``describe_key`` without what differs from process to process: addresses of objects."""
-    text = describe_key(key)
+def without_addresses(text: str) -> str:
+    """``text``, a repr, without what differs from process to process: where objects lie in memory."""
     return _ADDRESS.sub("", text) if " at 0x" in text else text
+
+
+def key_text(key: object) -> str:
+    """``describe_key``, the same in every process."""
+    return without_addresses(describe_key(key))
 
 
 def key_digest(text: str) -> int:

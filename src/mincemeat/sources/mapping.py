@@ -9,21 +9,18 @@ for the first splits. Knows nothing of files and of who reads the splits.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any
 from zlib import crc32
 
 from mincemeat import limits
 from mincemeat.errors import UserCodeError
-from mincemeat.model import describe_key
+from mincemeat.model import describe_key, without_addresses
 from mincemeat.sources.base import Source, SplitInfo, evenly
 from mincemeat.sources.records import encode_record, split_head
-
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class ByIndex:
@@ -92,8 +89,8 @@ class MappingSource(Source):
         return SplitInfo(len(self._keys) - 1, len(keys), None)
 
     def fingerprint(self, index: int) -> int:
-        # An object's default repr says where it lies in memory.
-        return crc32(_ADDRESS.sub("", repr(list(map(_whole_name, self._keys[index])))).encode("utf-8", "replace"))
+        names = without_addresses(repr(list(map(_whole_name, self._keys[index]))))
+        return crc32(names.encode("utf-8", "replace"))
 
     def data_chunks(self, index: int) -> Iterator[bytes]:
         payload = self.payload(index)
