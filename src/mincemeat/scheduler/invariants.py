@@ -9,7 +9,7 @@ from __future__ import annotations
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.placement import choose_worker
-from mincemeat.scheduler.state import GONE, AttemptState, JobState, TaskRecord, TaskState, WorkerState, tell_story
+from mincemeat.scheduler.state import ABSENT, AttemptState, JobState, TaskRecord, TaskState, WorkerState, tell_story
 
 
 def check(machine: Machine) -> None:
@@ -49,7 +49,7 @@ def _check_workers(ledger: Ledger) -> None:
             f"worker {name} is in `excluded` exactly when it is EXCLUDED ({worker.state})",
         )
         _claim(
-            (name in ledger.leases) == (worker.state not in GONE),
+            (name in ledger.leases) == (worker.state not in ABSENT),
             f"worker {name} has a lease exactly when it is connected ({worker.state})",
         )
         _claim(

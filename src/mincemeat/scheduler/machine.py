@@ -52,7 +52,7 @@ from mincemeat.scheduler.instructions import Instruction
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
 from mincemeat.scheduler.placement import choose_backups, choose_worker
 from mincemeat.scheduler.state import (
-    GONE,
+    ABSENT,
     AttemptRecord,
     AttemptState,
     Counts,
@@ -101,9 +101,8 @@ class Machine:
         self.skips = skips
         self.max_skipped = max_skipped
         self.on_nondeterminism = on_nondeterminism
-        self.ledger = Ledger(
-            partitions, life * limits.ATTEMPTS_PER_LIFE
-        )  # public for invariants.py and for tests; a driver asks the queries below
+        # Public for invariants.py and for tests; a driver asks the queries below.
+        self.ledger = Ledger(partitions, life * limits.ATTEMPTS_PER_LIFE)
         self._choose_worker = functools.partial(choose_worker, self.ledger)
         self._now = -math.inf
         self._ticked = -math.inf
@@ -217,7 +216,7 @@ class Machine:
     def _hear(self, name: str) -> WorkerRecord | None:
         """The connected worker of that name, its lease renewed; ``None`` for a stranger and for one that has left."""
         worker = self.ledger.workers.get(name)
-        if worker is None or worker.state in GONE:
+        if worker is None or worker.state in ABSENT:
             return None
         self.ledger.renew_lease(worker, self._now)
         return worker
@@ -436,7 +435,7 @@ class Machine:
     def _answer_late_output(self, event: events.AttemptDone) -> None:
         """An output nobody waits for: the worker may delete it, unless it is the very one that was committed."""
         worker = self.ledger.workers.get(event.worker)
-        if worker is None or worker.state in GONE:
+        if worker is None or worker.state in ABSENT:
             return
         record = self.ledger.find_attempt(event.attempt)
         if record is None or record.worker is not worker or record.state is not AttemptState.COMMITTED:

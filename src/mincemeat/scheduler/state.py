@@ -55,7 +55,7 @@ class WorkerState(enum.Enum):
 
 
 # Nobody speaks for these any more, or not yet again.
-GONE: Final = frozenset({WorkerState.LEFT, WorkerState.AWAY})
+ABSENT: Final = frozenset({WorkerState.LEFT, WorkerState.AWAY})
 
 S = TypeVar("S", bound=enum.Enum)
 
