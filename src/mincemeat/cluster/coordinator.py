@@ -134,7 +134,6 @@ class Coordinator:
         self._stop_asked = False
         self._stopped = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], None] = {}
-        # Reduce attempts whose results are here and being looked at.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: Door | None = None
 

@@ -156,10 +156,6 @@ class Journal:
         """What was recorded of ``attempt`` is not so: another one was quicker."""
         self._append({"void": str(attempt)})
 
-    @property
-    def is_synced(self) -> bool:
-        return self._log.is_synced
-
     def sync(self) -> None:
         """Wait until everything recorded before this call survives a power cut.
 
