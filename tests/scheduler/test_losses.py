@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from mincemeat import limits
@@ -9,6 +11,7 @@ from mincemeat.model import Phase, TaskId
 from mincemeat.scheduler import (
     DropOutput,
     ExpireWorker,
+    FailJob,
     Heartbeat,
     InputExhausted,
     JobState,
@@ -132,17 +135,22 @@ def test_unreachable_output_that_is_being_made_is_not_lost_twice() -> None:
     assert stage.machine.generation == generation
 
 
-def test_unreachable_blocks_do_not_go_round_for_ever(stage: Stage) -> None:
+def end_without_reducing(stage: Stage, answer: Callable[..., object]) -> FailJob:
+    """How the job ends if every reduce attempt says ``answer`` of output 0, however often that is made again."""
     stage.reduce_phase()
     for _ in range(1000):
         for worker, name in stage.running():
             if name.startswith("m"):
                 stage.done(worker, name)
             else:
-                stage.unreachable(worker, name, 0)
+                answer(worker, name, 0)
         if stage.machine.is_over:
             break
-    end = verdict(stage.said)
+    return verdict(stage.said)
+
+
+def test_unreachable_blocks_do_not_go_round_for_ever(stage: Stage) -> None:
+    end = end_without_reducing(stage, stage.unreachable)
     assert end.task == TaskId(Phase.MAP, 0)
     assert f"lost {limits.LOST_ATTEMPTS_MAX + 1} times" in end.failure.message
 
@@ -183,16 +191,7 @@ def test_only_worker_makes_a_damaged_output_again_itself() -> None:
 
 
 def test_damage_that_never_ends_fails_the_job_with_the_story(stage: Stage) -> None:
-    stage.reduce_phase()
-    for _ in range(1000):
-        for worker, name in stage.running():
-            if name.startswith("m"):
-                stage.done(worker, name)
-            else:
-                stage.damaged(worker, name, 0)
-        if stage.machine.is_over:
-            break
-    end = verdict(stage.said)
+    end = end_without_reducing(stage, stage.damaged)
     assert end.task == TaskId(Phase.MAP, 0)
     assert "its output is damaged: checksum mismatch" in end.failure.message
 

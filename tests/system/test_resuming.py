@@ -99,6 +99,16 @@ class Scene:
             assert time.monotonic() < give_up_at, history
             time.sleep(0.005)
 
+    def killed(self, moment: Callable[[History], bool]) -> History:
+        """Start the job and kill it with -9 as soon as ``moment`` is there; what it left in the journal."""
+        first = self.start()
+        self.wait_until(moment, first)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        history = self.history()
+        assert history is not None
+        return history
+
     def noted(self, function: str, keys: set[str]) -> Counter[str]:
         """How often ``function`` was called for each of ``keys``."""
         lines = self.notes.read_text().splitlines() if self.notes.exists() else []
@@ -141,15 +151,9 @@ def records_of(commits: Iterator[MapCommit]) -> set[str]:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_processes_go_on_after_kill_9(tmp_path: Path, cleanup: ExitStack, moment: str) -> None:
     scene = Scene(tmp_path, cleanup, {"workers": 2})
-    first = scene.start()
-    scene.wait_until(MOMENTS[moment], first)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    history = scene.history()
-    assert history is not None
+    history = scene.killed(MOMENTS[moment])
     before = scene.noted("map", records_of(history.map_commits()))
-    second = scene.start()
-    output, errors = second.communicate(timeout=PATIENCE_SECONDS)
+    output, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
     assert output.strip() == str(ORACLE), errors
     assert "going on with the job of the journal" in errors
     assert scene.noted("map", set(before)) == before
@@ -168,15 +172,9 @@ def test_workers_come_back_by_themselves_after_kill_9_of_the_server(
         {"engine": "cluster", "password": "changeme", "port": port, "host": LOOPBACK},
     )
     workers = [scene.start_worker(port) for _ in range(2)]
-    first = scene.start()
-    scene.wait_until(MOMENTS[moment], first)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    history = scene.history()
-    assert history is not None
+    history = scene.killed(MOMENTS[moment])
     before = scene.noted("map", records_of(history.map_commits()))
-    second = scene.start()
-    output, errors = second.communicate(timeout=PATIENCE_SECONDS)
+    output, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
     assert output.strip() == str(ORACLE), errors
     assert scene.noted("map", set(before)) == before
     for worker in workers:
@@ -191,15 +189,9 @@ def test_outputs_of_workers_beside_the_server_outlive_it(tmp_path: Path, cleanup
         cleanup,
         {"engine": "cluster", "password": "changeme", "port": 0, "host": LOOPBACK, "workers": 2},
     )
-    first = scene.start()
-    scene.wait_until(maps(9), first)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    history = scene.history()
-    assert history is not None
+    history = scene.killed(maps(9))
     before = scene.noted("map", records_of(history.map_commits()))
-    second = scene.start()
-    output, errors = second.communicate(timeout=PATIENCE_SECONDS)
+    output, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
     assert output.strip() == str(ORACLE), errors
     assert scene.noted("map", set(before)) == before
     assert not Path(f"{scene.journal}.files").exists()
@@ -208,12 +200,7 @@ def test_outputs_of_workers_beside_the_server_outlive_it(tmp_path: Path, cleanup
 def test_an_output_file_is_written_once_and_whole(tmp_path: Path, cleanup: ExitStack) -> None:
     scene = Scene(tmp_path, cleanup, {"workers": 2, "output": str(tmp_path / "out" / "counts.jsonl")})
     (tmp_path / "out").mkdir()
-    first = scene.start()
-    scene.wait_until(reduces(1), first)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    history = scene.history()
-    assert history is not None
+    scene.killed(reduces(1))
     assert not (tmp_path / "out" / "counts.jsonl").exists()
     output, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
     assert output.strip() == str(ORACLE), errors
@@ -233,10 +220,7 @@ def test_the_journal_of_a_job_that_was_interrupted_says_that_it_can_go_on(tmp_pa
 
 def test_an_input_that_has_changed_is_refused(tmp_path: Path, cleanup: ExitStack) -> None:
     scene = Scene(tmp_path, cleanup, {"workers": 1})
-    first = scene.start()
-    scene.wait_until(maps(3), first)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    scene.killed(maps(3))
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("range(120)", "range(1, 120)"))
     _, errors = scene.start().communicate(timeout=PATIENCE_SECONDS)
