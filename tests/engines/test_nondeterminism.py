@@ -17,13 +17,10 @@ from mincemeat import limits
 from mincemeat.engines.local_run import _LocalRun
 from mincemeat.errors import InvalidJob, JobFailed
 from mincemeat.model import AttemptId, Phase
-from mincemeat.shuffle import texttable
 from tests.kit.clusters import run_server, worker_process
+from tests.kit.ways import each_way as each_way
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(texttable.compiled is None, reason="the compiled module, which makes digests, is not there"),
-]
+pytestmark = pytest.mark.slow
 
 RECORDS = {n: n for n in range(12)}
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mincemeat import reducers
 from mincemeat.attempt import run_map
@@ -22,45 +20,9 @@ from mincemeat.scheduler.digests import Digests, differing, parse_digests
 from mincemeat.shuffle import texttable
 from mincemeat.shuffle.store import JobStore
 from tests.kit.clusters import ROOT
-from tests.kit.digests import digest_of_pairs
-from tests.kit.ways import only_compiled as each_way  # noqa: F401 - instead of the room's
 
 ATTEMPT = AttemptId.parse("m-00000.0")
 PARTITIONS = 8
-
-plain = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary(),
-)  # fmt: skip
-surrogates = st.text(st.characters(exclude_categories=[]), max_size=5)
-keys = st.one_of(plain, surrogates, st.tuples(plain, plain), st.tuples(plain, st.tuples(plain)), st.frozensets(plain))
-values = st.one_of(
-    plain, surrogates, st.lists(plain), st.tuples(plain, plain), st.sets(st.integers()), st.lists(st.lists(plain))
-)
-
-
-@given(st.lists(st.tuples(keys, values)))
-def test_compiled_digests_are_those_of_plain_python(pairs: list[tuple[Any, Any]]) -> None:
-    from mincemeat.shuffle.digest import _hash_of_others
-
-    of_keys, of_values = [key for key, _ in pairs], [value for _, value in pairs]
-    compiled = texttable.compiled.digest_columns
-    assert compiled(of_keys, of_values, True, False, _hash_of_others) == digest_of_pairs(
-        of_keys, of_values, single=True
-    )
-    lists = [[value, value] for value in of_values]
-    assert compiled(of_keys, lists, False, False, _hash_of_others) == digest_of_pairs(of_keys, lists, single=False)
-
-
-@given(st.lists(st.tuples(keys, st.integers())))
-def test_compiled_digests_of_sums_are_those_of_plain_python(pairs: list[tuple[Any, int]]) -> None:
-    from mincemeat.shuffle.digest import _hash_of_others
-
-    of_keys, sums = [key for key, _ in pairs], [value for _, value in pairs]
-    found = texttable.compiled.digest_columns(of_keys, sums, True, True, _hash_of_others)
-    assert found == digest_of_pairs(of_keys, sums, single=True, is_sum=True)
-
-
-# -- of whole attempts -----------------------------------------------------------------------------------------
 
 
 def emit(key: int, pairs: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:

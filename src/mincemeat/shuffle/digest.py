@@ -18,10 +18,11 @@ second one is the same is seen from digests, so a digest is of content and of no
     a sum s         weight * s
 
 It is against accidents (a random number, the time, a file that has changed), not against malice. Partitions are summed
-in a few ranges (``limits.DIGEST_RANGES_MAX``), since a scheduler keeps them for each output. The sums are made by
-compiled code (native/digest.h): in Python they cost half as much again as all the rest of a map attempt, which is too
-much for what is hardly ever asked for. So without the compiled module there are none, and nothing is noticed.
-Cost: for a table some nanoseconds a record, for plain columns a few tens a pair. measured: bench/digest.py
+in a few ranges (``limits.DIGEST_RANGES_MAX``), since a scheduler keeps them for each output.
+
+Cost: compiled (native/digest.h) some nanoseconds a record of a table, a few tens a pair of plain columns; in plain
+Python (``digest_sums``) 100 to 500, which is a sixth to a half of all the rest of a map attempt. So who has asked for
+``on_nondeterminism="ignore"`` is spared it. measured: bench/digest.py
 """
 
 from __future__ import annotations
@@ -29,11 +30,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mincemeat import limits
-from mincemeat.errors import InvalidEmission
 from mincemeat.model import Key
 from mincemeat.reducers import Fold
 from mincemeat.shuffle import texttable
-from mincemeat.shuffle.partition import partition_hash
+from mincemeat.shuffle.digest_sums import hash_of_key, sum_of_columns
 from mincemeat.shuffle.recognise import MapSide
 from mincemeat.shuffle.texttable import TextColumns
 
@@ -42,16 +42,8 @@ _SUMS: Final = {Fold.SUM, Fold.ADD, Fold.COUNT}
 _INTEGERS: Final = {int, bool}
 
 
-def can_digest() -> bool:
-    """Whether there is what makes digests."""
-    return texttable.compiled is not None
-
-
 class OutputDigest:
-    """The digests of one map output, as it is dealt out. ``side``: what becomes of values on the map side.
-
-    To be made only if ``can_digest()``.
-    """
+    """The digests of one map output, as it is dealt out. ``side``: what becomes of values on the map side."""
 
     def __init__(self, partitions: int, side: MapSide) -> None:
         self._partitions = partitions
@@ -72,7 +64,10 @@ class OutputDigest:
         """These are a block of ``partition``. ``folded``: values are what a combiner has made of them."""
         are_integers = folded and self._adds and set(map(type, values)) <= _INTEGERS
         is_sum = self._note(folded=folded, are_integers=are_integers)
-        digest = texttable.compiled.digest_columns(keys, values, single or folded, is_sum, _hash_of_others)
+        if texttable.compiled is not None:
+            digest = texttable.compiled.digest_columns(keys, values, single or folded, is_sum, hash_of_key)
+        else:
+            digest = sum_of_columns(keys, values, single=single or folded, is_sum=is_sum)
         self._add(partition, digest)
 
     def give_up(self) -> None:
@@ -100,11 +95,3 @@ class OutputDigest:
         if self._is_vague or (spills and not is_additive):
             return ""
         return ("+" if is_additive else "=") + "".join([f"{digest:016x}" for digest in self._ranges])
-
-
-def _hash_of_others(key: Key) -> int:
-    """Of a key that compiled code does not know; 0 for one that only its order or a ``partitionfn`` can place."""
-    try:
-        return partition_hash(key)
-    except InvalidEmission:
-        return 0

@@ -32,7 +32,7 @@ from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
 from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns, encode_text
 from mincemeat.shuffle.deflate import Deflating
-from mincemeat.shuffle.digest import OutputDigest, can_digest
+from mincemeat.shuffle.digest import OutputDigest
 from mincemeat.shuffle.folds import Holding, StoppedAt, holding_of
 from mincemeat.shuffle.order import columns_in_order, dealt_by_range, in_order
 from mincemeat.shuffle.partition import dealt_by_place, make_partitioner
@@ -79,7 +79,7 @@ class GroupBuffer:
     of ``limits.BATCH_PAIRS_MAX``. Dealing out pickles one partition at a time beside that. A ``Pairs`` or dict that
     ``mapfn`` gives is there beside it as a whole.
     ``is_near``: whoever reads the blocks is most likely on this machine; see ``Deflating``. ``with_digest``: what is
-    dealt out is known by its digest, if there can be one, see ``OutputDigest``.
+    dealt out is known by its digest, see ``OutputDigest``.
     Counts: ``records`` read, ``pairs`` emitted (before any combiner), ``spills``: how often the buffer was dealt out
     because it was full, so 0 when everything fitted.
     """
@@ -101,7 +101,7 @@ class GroupBuffer:
         self._splitters = functions.splitters if functions.sort and functions.partitionfn is None else None
         self._stays_here = functions.stays_here
         self._deflating = Deflating(stays_here=functions.stays_here or is_near)
-        self._digest = OutputDigest(partitions, self._side) if with_digest and can_digest() else None
+        self._digest = OutputDigest(partitions, self._side) if with_digest else None
         self._writer = writer
         self._budget_bytes = memory_bytes
         self._holding: Holding | Ungrouped = Holding(self._side)

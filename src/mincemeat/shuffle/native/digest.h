@@ -11,7 +11,7 @@
 
 #include "marshal.h"
 
-/* Odd, and far from each other. tests/kit/digests.py has them, too. */
+/* Odd, and far from each other. digest_sums.py has them, too. */
 #define DIGEST_PAIR UINT64_C(0x9e3779b97f4a7c15)
 #define DIGEST_NUMBER UINT64_C(0x165667b19e3779f9)
 #define DIGEST_DATA UINT64_C(0xc2b2ae3d27d4eb4f)
