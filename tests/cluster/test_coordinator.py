@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
 import json
 import logging
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,6 @@ import pytest
 from mincemeat import limits
 from mincemeat.cluster.blocks import read_sections
 from mincemeat.cluster.connection import dial
-from mincemeat.cluster.coordinator import JobEnded
 from mincemeat.cluster.roster import WorkerRecord
 from mincemeat.cluster.session import told
 from mincemeat.errors import ConnectionFailed
@@ -24,28 +20,11 @@ from mincemeat.journal.history import SplitGroup
 from mincemeat.model import Failure, FailureKind
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.state import IllegalMove
-from mincemeat.shuffle.block import BlockWriter, encode_columns
 from mincemeat.wire import messages
 from mincemeat.wire.codec import encode
 from mincemeat.wire.handshake import Role
 from tests.cluster.kit import check_closed, run
-from tests.kit.desk import HOST, PASSWORD, coordinating, get, hello, map_done, until
-
-
-def results_file() -> bytes:
-    """A file of one result, as a reduce attempt leaves it."""
-    file = io.BytesIO()
-    writer = BlockWriter(file)
-    writer.append(0, encode_columns(["key"], ["result"], single=True), keys=1, pairs=1, single=True)
-    writer.finish()
-    return file.getvalue()
-
-
-RESULTS = results_file()
-
-
-def reduce_done(attempt: str, body: bytes = RESULTS) -> messages.ReduceDone:
-    return messages.ReduceDone("job-1", attempt, 1, 1, 0.1, len(body), body=body)
+from tests.kit.desk import HOST, PASSWORD, coordinating, get, hello, until
 
 
 def test_inputs_asked_for_after_a_holder_left_still_name_all_map_outputs(tmp_path: Path) -> None:
@@ -81,106 +60,6 @@ def test_what_belongs_to_an_attempt_that_does_not_run_is_not_to_be_had(what: str
             assert (answer.ok, answer.message) == (False, "m-00977.0 is not wanted any more")
             assert not desk.ended.done()
             channel.abort()
-
-    run(scenario())
-
-
-def test_a_reduce_attempt_cannot_be_ended_by_the_report_of_a_map_attempt(tmp_path: Path) -> None:
-    """It was committed without a result: the job ended, and that part of the results was missing."""
-
-    async def scenario() -> None:
-        async with coordinating(tmp_path) as desk, desk.liar() as liar:
-            await liar.do_map()
-            await liar.do_map()
-            start = await liar.expect(messages.ReduceStart)
-            await liar.connection.send(map_done(start.attempt))
-            assert not await liar.is_connected()
-            assert not desk.ended.done()
-
-    run(scenario())
-
-
-def test_sizes_below_zero_are_refused(tmp_path: Path) -> None:
-    """Sizes that cancel one another out looked like a job without any output."""
-
-    async def scenario() -> None:
-        async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
-            start = await liar.expect(messages.MapStart)
-            await liar.connection.send(map_done(start.attempt, [5, -5]))
-            assert not await liar.is_connected()
-            assert not desk.ended.done()
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("skipped", [1, -1])
-def test_records_set_aside_in_a_job_that_does_not_skip_are_refused(skipped: int, tmp_path: Path) -> None:
-    """Its results would lack them, and nobody asked for that."""
-
-    async def scenario() -> None:
-        async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
-            start = await liar.expect(messages.MapStart)
-            await liar.connection.send(replace(map_done(start.attempt), skipped=skipped))
-            assert not await liar.is_connected()
-            assert not desk.ended.done()
-
-    run(scenario())
-
-
-def test_a_result_told_twice_is_there_once(tmp_path: Path) -> None:
-    """The second message removed the file that the caller had not read yet."""
-
-    async def scenario() -> None:
-        async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
-            await liar.do_map()
-            done = reduce_done((await liar.expect(messages.ReduceStart)).attempt)
-            await liar.connection.send(done)
-            await liar.connection.send(done)
-            assert (await desk.ended).error is None
-            assert await liar.is_connected()
-            assert desk.results[0].read_bytes() == RESULTS
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("inline_bytes", [limits.INLINE_BODY_BYTES, 0], ids=["small", "large"])
-def test_results_that_were_damaged_on_their_way_are_made_again(
-    inline_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They were committed, and the caller failed over them when nobody was left to make them again."""
-    monkeypatch.setattr(limits, "INLINE_BODY_BYTES", inline_bytes)
-
-    async def scenario() -> None:
-        async with coordinating(tmp_path, splits=1) as desk, desk.liar() as liar:
-            await liar.do_map()
-            damaged = bytearray(RESULTS)
-            damaged[len(damaged) // 3] ^= 16
-            await liar.connection.send(reduce_done((await liar.expect(messages.ReduceStart)).attempt, bytes(damaged)))
-            again = (await liar.expect(messages.ReduceStart)).attempt
-            assert again == "r-00000.1"
-            done = reduce_done(again)
-            await liar.connection.send(done)
-            await liar.connection.send(done)  # told twice while it is looked at
-            assert (await desk.ended) == JobEnded()
-            assert await liar.is_connected()
-            assert desk.results[0].read_bytes() == RESULTS
-            assert [path.name for path in tmp_path.iterdir()] == ["r-00000.1.result"]
-
-    run(scenario())
-
-
-def test_a_result_that_cannot_be_stored_ends_the_job_with_the_reason(tmp_path: Path) -> None:
-    """It looked like a fault of the worker, who was dropped, and the next one, and so on."""
-
-    async def scenario() -> None:
-        scratch = tmp_path / "scratch"
-        scratch.mkdir()
-        async with coordinating(scratch, splits=1) as desk, desk.liar() as liar:
-            await liar.do_map()
-            start = await liar.expect(messages.ReduceStart)
-            shutil.rmtree(scratch)
-            await liar.connection.send(reduce_done(start.attempt))
-            assert isinstance((await desk.ended).error, FileNotFoundError)
 
     run(scenario())
 

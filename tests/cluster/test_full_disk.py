@@ -17,7 +17,7 @@ from mincemeat.model import FailureKind
 from mincemeat.shuffle.store import disk_full
 from mincemeat.wire import messages
 from tests.cluster.kit import run
-from tests.cluster.test_coordinator import reduce_done
+from tests.cluster.test_committing import reduce_done
 from tests.cluster.test_fetching import Relay, fetch, holding, stretch
 from tests.cluster.test_session import WELCOME, session
 from tests.kit.desk import coordinating

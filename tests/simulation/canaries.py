@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mincemeat.cluster import gathering, session, supply
+from mincemeat.cluster.committing import Committer
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.cluster.fetching import Channels, Fetcher, HolderServer
 from mincemeat.cluster.recording import Recorder
@@ -249,11 +250,11 @@ def _split_of_the_neighbour(was: Any) -> Any:
     return send
 
 
-@_canary(Coordinator, "_commit_map")
+@_canary(Committer, "_commit_map")
 def _payloads_are_kept(was: Any) -> Any:
     """The splits of committed tasks stay in memory."""
 
-    def commit(self: Coordinator, worker: str, attempt: AttemptId, *rest: Any) -> None:
+    def commit(self: Committer, worker: str, attempt: AttemptId, *rest: Any) -> None:
         kept = dict(self._supply.payloads)
         was(self, worker, attempt, *rest)
         self._supply.payloads.update(kept)

@@ -9,14 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mincemeat import limits
-from mincemeat.cluster.coordinator import unsuitable
-from mincemeat.wire.messages import Hello
 from tests.kit import gates
 from tests.kit.clusters import LOOPBACK, ROOT, worker_process
 from tests.kit.serving import ServedJob
@@ -222,42 +219,6 @@ def test_a_worker_with_a_wrong_password_gives_up_at_once_with_one_sentence(
     refusals = [record for record in caplog.records if "did not prove knowledge of the password" in record.message]
     assert len(refusals) == 1, "each further one would cost the other workers of its address a guess"
     assert not gates.starts(tmp_path)
-
-
-HELLO = Hello(
-    python=OURS,
-    version="2.0",
-    implementation=platform.python_implementation(),
-    platform=sys.platform,
-    hostname="here",
-    pid=1,
-    slots=1,
-    data_port=1,
-    data_fingerprint="00" * 32,
-    incarnation="here:1",
-    held_job="",
-    held=0,
-)
-
-
-@pytest.mark.parametrize(
-    ("hello", "words"),
-    [
-        (replace(HELLO, python="3.2"), ["3.2", f"Start the worker with Python {OURS}."]),
-        (replace(HELLO, python=OURS + "0"), [f"Start the worker with Python {OURS}."]),
-        (replace(HELLO, implementation="PyPy"), ["PyPy", platform.python_implementation()]),
-        (replace(HELLO, slots=0), ["slots", "offers 0"]),
-        (replace(HELLO, slots=5000), ["slots", "offers 5000"]),
-    ],
-)
-def test_an_unsuitable_worker_is_told_why(hello: Hello, words: list[str]) -> None:
-    reason = unsuitable(hello)
-    assert all(word in reason for word in words)
-
-
-def test_a_suitable_worker_is_told_nothing() -> None:
-    assert unsuitable(HELLO) == ""
-    assert unsuitable(replace(HELLO, version="9.9", platform="plan9")) == ""
 
 
 def check_refused(command: list[str], environment: dict[str, str], version: str, directory: Path) -> None:

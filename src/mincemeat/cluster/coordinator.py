@@ -1,45 +1,42 @@
 """The coordinator: joins workers, turns their messages into events and instructions into messages.
 
-Decides: what a worker must be to join, and what is said to it when. The scheduler decides who does what; supply.py
-serves the data connections; the caller's thread holds the datasource and takes the results. Never unpickles anything:
-bodies stay bytes.
+Decides: who is connected, and what is said to it when. The scheduler decides who does what; reports.py what a worker's
+words may be; committing.py when what it has done counts; supply.py serves the data connections; the caller's thread
+holds the datasource and takes the results. Never unpickles anything: bodies stay bytes.
 
 ::
 
     caller's thread                     event loop                                   workers
       want_split, want_payloads <---   Coordinator                   <--- control --- Hello, Heartbeat, MapDone, ...
       post(handle, event)       --->     scheduler.machine, roster   --- control ---> MapStart, ReduceStart, ...
-      reduce_done, job_ended    <---     supply                      <--- channel --- Get split, Put result, relays
+      map_done, reduce_done     <---     committing, recording
+      job_ended                 <---     supply                      <--- channel --- Get split, Put result, relays
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-import platform
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mincemeat import limits
-from mincemeat.attempt import damage_of_results
+from mincemeat.cluster.committing import Committer
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.outside import OUTSIDE, Door, Outside
 from mincemeat.cluster.recording import Recorder
+from mincemeat.cluster.reports import read_failure, unsuitable
 from mincemeat.cluster.roster import Roster, WorkerRecord
 from mincemeat.cluster.supply import Supply
 from mincemeat.errors import ConnectionFailed, ProtocolError, RemoteProtocolError
-from mincemeat.journal.history import MapCommit
-from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, TaskId, shorten
+from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, TaskId, shorten
 from mincemeat.scheduler import events, instructions
-from mincemeat.scheduler.digests import Digests, parse_digests
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.state import Counts, IllegalMove
-from mincemeat.set_aside import decode_report
 from mincemeat.wire import messages
-from mincemeat.wire.handshake import FINGERPRINT_BYTES, Role
+from mincemeat.wire.handshake import Role
 
 if TYPE_CHECKING:
     from mincemeat.journal.history import SplitGroup
@@ -51,10 +48,6 @@ log = logging.getLogger("mincemeat")
 _TICK_SECONDS = 0.5
 # Results are there: workers get this long to take the good-bye before their connections close.
 _GOODBYE_SECONDS = 0.5
-
-
-# How many records an attempt set aside, and one of them.
-_Skipped: TypeAlias = "tuple[int, Failure | None]"
 
 
 class Caller(Protocol):
@@ -79,16 +72,6 @@ class JobEnded:
     attempt: AttemptId | None = None
     attempts: int = 0
     error: BaseException | None = None
-
-
-class _Result(NamedTuple):
-    """What a reduce attempt has reported, whose results lie at ``path``."""
-
-    worker: str
-    attempt: AttemptId
-    path: Path
-    skipped: _Skipped
-    set_aside: str
 
 
 class Coordinator:
@@ -126,8 +109,16 @@ class Coordinator:
             job.job_id, code, scratch, machine=self._machine, roster=self._roster, reader=caller, handle=self.handle
         )
         self._recorder = Recorder(journal, self.crashed)
-        # Attempts whose output is there, and whose record is not on the disk yet.
-        self._committing: set[AttemptId] = set()
+        self._committer = Committer(
+            job,
+            caller,
+            machine=self._machine,
+            supply=self._supply,
+            recorder=self._recorder,
+            handle=self.handle,
+            spawn=self._spawn,
+            crashed=self.crashed,
+        )
         self._is_planned = False
         self._ended = False
         self._ended_well = False
@@ -468,9 +459,9 @@ class Coordinator:
             return  # late, from an earlier job of this worker
         match message:
             case messages.MapDone():
-                self._map_done(worker, message)
+                self._committer.map_done(worker, message)
             case messages.ReduceDone():
-                self._reduce_done(worker, message)
+                self._committer.reduce_done(worker, message)
             case messages.AttemptFailed():
                 attempt = AttemptId.parse(message.attempt)
                 failure = read_failure(message, worker)
@@ -490,108 +481,6 @@ class Coordinator:
                     f"worker {worker} sent {type(message).__name__}, which a worker does not send"
                 )
 
-    def _map_done(self, worker: str, message: messages.MapDone) -> None:
-        attempt = AttemptId.parse(message.attempt)
-        sizes = tuple(message.partition_bytes)
-        if attempt.task.phase is not Phase.MAP or len(sizes) != self._job.partitions or min(sizes) < 0:
-            raise RemoteProtocolError(f"what worker {worker} says of {attempt} cannot be")
-        report = MapReport(
-            records=message.records,
-            pairs=message.pairs,
-            seconds=message.seconds,
-            spills=message.spills,
-            partition_bytes=sizes,
-            skipped=message.skipped,
-            set_aside=message.set_aside,
-            digests=message.digests,
-        )
-        try:
-            digests = parse_digests(message.digests, self._job.partitions)
-        except ValueError as error:
-            raise RemoteProtocolError(f"what worker {worker} says of {attempt} cannot be: {error}") from None
-        skipped = _skipped(worker, message, self._job.skips)
-        if attempt in self._committing:
-            return  # told twice
-        if not self._machine.is_running(worker, attempt):
-            self.handle(events.AttemptDone(worker, attempt, sizes))
-            return
-        commit = MapCommit(attempt, len(self._machine.splits_of(attempt)), worker, report)
-        self._committing.add(attempt)
-        self._recorder.commit(
-            lambda journal: journal.map_committed(commit),
-            lambda: self._commit_map(worker, attempt, report, skipped, digests),
-        )
-
-    def _commit_map(
-        self, worker: str, attempt: AttemptId, report: MapReport, skipped: _Skipped, digests: Digests | None
-    ) -> None:
-        """The output is there and recorded; a moment has passed since it was reported."""
-        self._committing.discard(attempt)
-        if self._machine.is_running(worker, attempt):
-            splits = self._machine.splits_of(attempt)
-            for index in splits:
-                self._supply.payloads.pop(index, None)
-            self._caller.map_done(splits, report)
-            self._caller.set_aside(attempt, report.set_aside, worker)
-        else:
-            self._recorder.note(lambda journal: journal.void(attempt))
-        self.handle(events.AttemptDone(worker, attempt, report.partition_bytes, *skipped, digests=digests))
-
-    def _reduce_done(self, worker: str, message: messages.ReduceDone) -> None:
-        attempt = AttemptId.parse(message.attempt)
-        if attempt.task.phase is not Phase.REDUCE:
-            raise RemoteProtocolError(f"{attempt} is not a reduce attempt")
-        skipped = _skipped(worker, message, self._job.skips)
-        if attempt in self._committing:
-            return  # told twice
-        if not self._machine.is_running(worker, attempt):
-            self._supply.drop_result(worker, attempt)
-            self.handle(events.AttemptDone(worker, attempt))
-            return
-        path = self._supply.commit_result(worker, attempt, message)
-        result = _Result(worker, attempt, path, skipped, message.set_aside)
-        self._committing.add(attempt)
-        if message.output_bytes <= limits.INLINE_BODY_BYTES:
-            self._take_result(result, damage_of_results(str(path), self._job.functions.output))
-        else:
-            self._spawn(self._check_result(result))
-
-    async def _check_result(self, result: _Result) -> None:
-        """In another thread: reading a large result must not hold up heartbeats."""
-        loop = asyncio.get_running_loop()
-        form = self._job.functions.output
-        try:
-            damage = await loop.run_in_executor(None, damage_of_results, str(result.path), form)
-        except OSError as error:  # our own disk
-            self.crashed(error)
-            return
-        self._guarded(self._take_result, result, damage)
-
-    def _take_result(self, result: _Result, damage: str) -> None:
-        worker, attempt, path, skipped, set_aside = result
-        if damage:
-            log.warning("the results of %s from worker %s are made again: %s", attempt, worker, damage)
-            self._committing.discard(attempt)
-            path.unlink(missing_ok=True)
-            self.handle(events.AttemptLost(worker, attempt, damage))
-            return
-        self._recorder.commit(
-            lambda journal: journal.reduce_committed(attempt, str(path), skipped[0], set_aside),
-            lambda: self._commit_reduce(result),
-        )
-
-    def _commit_reduce(self, result: _Result) -> None:
-        """The results are whole, here and recorded; a moment has passed since they were reported."""
-        worker, attempt, path, skipped, set_aside = result
-        self._committing.discard(attempt)
-        if self._machine.is_running(worker, attempt):  # still
-            self._caller.reduce_done(attempt.task.index, path)
-            self._caller.set_aside(attempt, set_aside, worker)
-        else:
-            self._recorder.note(lambda journal: journal.void(attempt))
-            path.unlink(missing_ok=True)
-        self.handle(events.AttemptDone(worker, attempt, (), *skipped))
-
 
 def _care_of(start: instructions.StartAttempt) -> dict[str, Any]:
     """The fields of a message that make an attempt a careful one."""
@@ -603,64 +492,3 @@ def _care_of(start: instructions.StartAttempt) -> dict[str, Any]:
         "skip_digests": [mark.digest for mark in start.skip],
         "skip_reasons": [mark.reason for mark in start.skip],
     }
-
-
-def _skipped(worker: str, done: messages.MapDone | messages.ReduceDone, skips: bool) -> _Skipped:
-    """How many records an attempt set aside, and one of them. Raises: RemoteProtocolError."""
-    if done.skipped < 0 or (done.skipped and not skips):
-        raise RemoteProtocolError(f"worker {worker} set {done.skipped} records aside, which this job does not allow")
-    if not done.skipped:
-        return 0, None
-    try:
-        listed = decode_report(done.set_aside, worker)
-    except ProtocolError as error:
-        raise RemoteProtocolError(f"worker {worker} sent what cannot be: {error}") from error
-    return done.skipped, listed[0] if listed else None
-
-
-def unsuitable(hello: messages.Hello) -> str:
-    """Why this worker cannot take part, as a sentence; "" if it can."""
-    ours = ".".join(platform.python_version_tuple()[:2])
-    if hello.python != ours or hello.implementation != platform.python_implementation():
-        return (
-            f"this server runs {platform.python_implementation()} {ours}, and functions travel as its bytecode; the "
-            f"worker runs {shorten(hello.implementation, 40)} {shorten(hello.python, 40)}. "
-            f"Start the worker with Python {ours}."
-        )
-    if not 1 <= hello.slots <= 4096:
-        return f"a worker needs between 1 and 4096 slots, and this one offers {hello.slots}."
-    if not 0 <= hello.data_port < 65536 or not _is_fingerprint(hello.data_fingerprint):
-        return "its data port and certificate are not such that other workers could dial it."
-    return ""
-
-
-def _is_fingerprint(text: str) -> bool:
-    return len(text) == 2 * FINGERPRINT_BYTES and set(text) <= set("0123456789abcdef")
-
-
-def read_failure(message: messages.AttemptFailed, worker: str) -> Failure:
-    """A failure as ``worker`` told it. Raises: RemoteProtocolError for a kind that does not exist."""
-    try:
-        kind = FailureKind(message.kind)
-    except ValueError:
-        raise RemoteProtocolError(f"a failure of the unknown kind {shorten(message.kind, 40)!r}") from None
-    return Failure(
-        kind=kind,
-        message=message.message,
-        function=message.function,
-        key=message.key,
-        exception_type=message.exception_type,
-        traceback=message.traceback,
-        worker=worker,
-        exception=message.body,
-        record=message.record,
-        split=message.split,
-        data=_decoded(message.data, worker),
-    )
-
-
-def _decoded(text: str, worker: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise RemoteProtocolError(f"a record that worker {worker} sent is not base64: {error}") from None

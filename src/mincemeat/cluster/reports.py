@@ -1,0 +1,110 @@
+"""What a worker says of itself and of its attempts, as values that can be believed to be such.
+
+Decides: which words of a worker cannot be, and who cannot take part. A worker that has proven the password may still be
+of another version, or lie: nothing it sent reaches scheduler, journal or caller but by way of these functions. Does not
+know: whether anybody waits for what it says, which the machine knows, and what comes of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import platform
+from typing import NamedTuple
+
+from mincemeat.errors import ProtocolError, RemoteProtocolError
+from mincemeat.model import AttemptId, Failure, FailureKind, MapReport, Phase, shorten
+from mincemeat.scheduler.digests import Digests, parse_digests
+from mincemeat.set_aside import decode_report
+from mincemeat.wire import messages
+from mincemeat.wire.handshake import FINGERPRINT_BYTES
+
+
+class Skipped(NamedTuple):
+    """How many records an attempt set aside, and one of them."""
+
+    records: int
+    first: Failure | None
+
+
+def unsuitable(hello: messages.Hello) -> str:
+    """Why this worker cannot take part, as a sentence; "" if it can."""
+    ours = ".".join(platform.python_version_tuple()[:2])
+    if hello.python != ours or hello.implementation != platform.python_implementation():
+        return (
+            f"this server runs {platform.python_implementation()} {ours}, and functions travel as its bytecode; the "
+            f"worker runs {shorten(hello.implementation, 40)} {shorten(hello.python, 40)}. "
+            f"Start the worker with Python {ours}."
+        )
+    if not 1 <= hello.slots <= 4096:
+        return f"a worker needs between 1 and 4096 slots, and this one offers {hello.slots}."
+    if not 0 <= hello.data_port < 65536 or not _is_fingerprint(hello.data_fingerprint):
+        return "its data port and certificate are not such that other workers could dial it."
+    return ""
+
+
+def _is_fingerprint(text: str) -> bool:
+    return len(text) == 2 * FINGERPRINT_BYTES and set(text) <= set("0123456789abcdef")
+
+
+def read_map_report(
+    worker: str, attempt: AttemptId, done: messages.MapDone, partitions: int
+) -> tuple[MapReport, Digests | None]:
+    """What ``worker`` says of ``attempt``, and the digests in it. Raises: RemoteProtocolError."""
+    sizes = tuple(done.partition_bytes)
+    if attempt.task.phase is not Phase.MAP or len(sizes) != partitions or min(sizes) < 0:
+        raise RemoteProtocolError(f"what worker {worker} says of {attempt} cannot be")
+    report = MapReport(
+        records=done.records,
+        pairs=done.pairs,
+        seconds=done.seconds,
+        spills=done.spills,
+        partition_bytes=sizes,
+        skipped=done.skipped,
+        set_aside=done.set_aside,
+        digests=done.digests,
+    )
+    try:
+        return report, parse_digests(done.digests, partitions)
+    except ValueError as error:
+        raise RemoteProtocolError(f"what worker {worker} says of {attempt} cannot be: {error}") from None
+
+
+def read_skipped(worker: str, done: messages.MapDone | messages.ReduceDone, skips: bool) -> Skipped:
+    """What an attempt of ``worker`` set aside, in a job that ``skips`` or does not. Raises: RemoteProtocolError."""
+    if done.skipped < 0 or (done.skipped and not skips):
+        raise RemoteProtocolError(f"worker {worker} set {done.skipped} records aside, which this job does not allow")
+    if not done.skipped:
+        return Skipped(0, None)
+    try:
+        listed = decode_report(done.set_aside, worker)
+    except ProtocolError as error:
+        raise RemoteProtocolError(f"worker {worker} sent what cannot be: {error}") from error
+    return Skipped(done.skipped, listed[0] if listed else None)
+
+
+def read_failure(message: messages.AttemptFailed, worker: str) -> Failure:
+    """A failure as ``worker`` told it. Raises: RemoteProtocolError for a kind that does not exist."""
+    try:
+        kind = FailureKind(message.kind)
+    except ValueError:
+        raise RemoteProtocolError(f"a failure of the unknown kind {shorten(message.kind, 40)!r}") from None
+    return Failure(
+        kind=kind,
+        message=message.message,
+        function=message.function,
+        key=message.key,
+        exception_type=message.exception_type,
+        traceback=message.traceback,
+        worker=worker,
+        exception=message.body,
+        record=message.record,
+        split=message.split,
+        data=_decoded(message.data, worker),
+    )
+
+
+def _decoded(text: str, worker: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise RemoteProtocolError(f"a record that worker {worker} sent is not base64: {error}") from None
