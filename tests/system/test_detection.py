@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from mincemeat import limits
+from mincemeat.model import Snapshot
 from tests.kit import gates
 from tests.kit.clusters import LOOPBACK, worker_process
 from tests.kit.serving import ServedJob
