@@ -1,8 +1,8 @@
 """Locks that say that whoever writes a file or directory is alive.
 
 Decides: how that is told (``flock``, which ends with its process, however that ends). Where files cannot be locked
-(Windows, some network file systems) nobody is known to be dead, and so nothing is removed. scratch.py does the same for
-temporary directories.
+(Windows, some network file systems) nobody is known to be dead, and so nothing is removed. A child that user code forks
+does not hold what its parent holds: it may outlive it. scratch.py does the same for temporary directories.
 """
 
 from __future__ import annotations
@@ -15,12 +15,39 @@ from collections.abc import Iterator
 if sys.platform != "win32":
     import fcntl
 
+# The descriptors by which this process holds something for longer than a moment.
+_kept: set[int] = set()
+
+
+def keep(descriptor: int) -> None:
+    """``descriptor`` holds a lock until ``let_go``, for this process alone: a forked child closes it."""
+    _kept.add(descriptor)
+
+
+def let_go(descriptor: int) -> None:
+    """Close what was given to ``keep``; in a forked child, where the number is another file's by now, nothing."""
+    if descriptor in _kept:
+        _kept.discard(descriptor)
+        os.close(descriptor)
+
+
+def _let_go_of_all() -> None:
+    for descriptor in _kept:
+        os.close(descriptor)
+    _kept.clear()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_let_go_of_all)
+
 
 class Lock:
     """Held from ``of_new`` or ``waiting_for`` until ``release``; -1 stands for a lock where there are none."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        if descriptor >= 0:
+            keep(descriptor)
 
     @property
     def is_real(self) -> bool:
@@ -29,8 +56,7 @@ class Lock:
     def release(self) -> None:
         """Let go. May be called again."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        let_go(descriptor)
 
     @classmethod
     def of_new(cls, path: str) -> Lock | None:

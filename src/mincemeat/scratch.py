@@ -22,6 +22,7 @@ import time
 from types import TracebackType
 from typing import Final
 
+from mincemeat import locks
 from mincemeat.errors import SpillSpaceExhausted
 
 if sys.platform != "win32":
@@ -34,9 +35,6 @@ _MARK: Final = ".mincemeat"
 _DEAD: Final = "-dead"
 # Beside a job that has begun. What is left then waits for the next one.
 _SWEEP_SECONDS: Final = 1.0
-
-# The descriptors by which this process holds its directories.
-_held: set[int] = set()
 
 
 class ScratchDirectory:
@@ -71,9 +69,7 @@ class ScratchDirectory:
             # The mark goes last: what a kill in between leaves behind is still known to be ours.
             if not any(os.path.lexists(os.path.join(self.path, name)) for name in names):
                 shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock in _held:
-            _held.discard(self._lock)
-            os.close(self._lock)
+        locks.let_go(self._lock)
         self._lock = -1  # the number is soon another file's
 
     def __enter__(self) -> str:
@@ -134,7 +130,7 @@ def _lock_and_mark(path: str) -> int:
         if lock >= 0:
             os.close(lock)
         return -1
-    _held.add(lock)
+    locks.keep(lock)
     return lock
 
 
@@ -205,14 +201,3 @@ def _tell(sentence: str) -> None:
     import logging  # not at the top: a job's start is short, and this is rare
 
     logging.getLogger("mincemeat").info("%s", sentence)
-
-
-def _let_go() -> None:
-    """In a child that user code forked: it must not hold what its parent, once dead, held."""
-    for lock in _held:
-        os.close(lock)
-    _held.clear()
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_let_go)
