@@ -103,6 +103,50 @@ def test_a_key_is_reduced_again_with_its_values(run: Run, replay: Replay, inputs
     assert replay(FILE, "3")[:2] == (0, "'bad'\t3\n")
 
 
+LARGE = """
+import mincemeat
+
+def mapfn(key, line):
+    if line.startswith("hopeless"):
+        raise ValueError(line)
+    words = line.split()
+    if len(words) > 1:
+        return mincemeat.Pairs(words, [len(words)] * len(words))
+    return {word: 1 for word in words}
+
+def collectfn(key, values):
+    return "x" * sum(map(len, map(str, values)))
+
+def reducefn(key, values):
+    assert key != "bad", len(values)
+    return len(values)
+"""
+
+
+@pytest.mark.parametrize("combines", [True, False])
+def test_values_too_large_to_be_kept_are_gathered_from_the_input_again(
+    combines: bool, run: Run, replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large.py").write_text(LARGE if combines else LARGE.replace("collectfn", "unused"), "utf-8")
+    (tmp_path / "in.txt").write_text("hopeless\n" + "bad good\nbad\n" * 20_000, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert run("large.py", "in.txt", "--on-error", "skip", "--max-skipped", "5")[0] == 0
+    file = Path("large.failures.jsonl").rename(tmp_path / "moved.jsonl")
+    monkeypatch.chdir("/")  # the inputs are those that they were where the job was run
+    code, output, said = replay(file, 2)
+    assert (code, output) == (1, "")
+    assert "the values of key 'bad' were too large to be kept: they are gathered from the input again" in said
+    assert "AssertionError: " + ("1\n" if combines else "40000\n") in said
+    (tmp_path / "large.py").write_text(LARGE.replace("collectfn", "unused").replace("assert", "pass #"), "utf-8")
+    assert replay(file, 2)[:2] == (0, "'bad'\t40000\n")
+    (tmp_path / "in.txt").write_text("good\n", "utf-8")
+    code, output, said = replay(file, 2)
+    assert (code, output) == (1, "")
+    assert said.splitlines()[-1] == (
+        "mincemeat: no key of the input would be shown as 'bad' now, so there is nothing to run again"
+    )
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_failed_job_says_how_to_run_its_record_again(
     run: Run, replay: Replay, inputs: tuple[Path, Path], number: int

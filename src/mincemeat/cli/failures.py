@@ -4,7 +4,7 @@ Decides: its form, its name, and what the person at the terminal is told. Does n
 
 One JSON object a line. The first says whose records these are; each of the others is one of them, in the order of the
 input. ``kept`` is what it takes to run it again, in base64: a payload as slots get it, of that record alone or of the
-files that it is in, where it is number ``at``.
+files that it is in, where it is number ``at``. Values of a key that are not kept are gathered from the input again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class FailureFile:
         self._head = {
             "mincemeat failures": _FORMAT,
             "job": os.path.abspath(options.jobfile),
+            "directory": os.getcwd(),
             "inputs": options.inputs,
+            "exclude": options.exclude,
             "when": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
         self._problem = ""
@@ -124,9 +126,12 @@ def _in_a_line(failure: RecordFailure) -> str:
 
 
 class Failures(NamedTuple):
-    """What is in such a file: the job file, and the records with what was kept of them."""
+    """What is in such a file: the job file, where it was run with which inputs, and records with what was kept."""
 
     job: str
+    directory: str
+    inputs: list[str]
+    exclude: list[str]
     records: list[tuple[RecordFailure, Kept | None]]
 
 
@@ -142,7 +147,9 @@ def read_failures(path: str) -> Failures:
         head = json.loads(lines[0])
         if head["mincemeat failures"] != _FORMAT:
             raise ValueError("another format")
-        return Failures(str(head["job"]), [_record_of(json.loads(line)) for line in lines[1:]])
+        records = [_record_of(json.loads(line)) for line in lines[1:]]
+        inputs, exclude = (list(map(str, head[name])) for name in ("inputs", "exclude"))
+        return Failures(str(head["job"]), str(head["directory"]), inputs, exclude, records)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         hint = f"; give the file that mincemeat run named, such as wordcount{ENDING}"
         raise InvalidJob(f"{path} is no file of failed records (mincemeat {limits.VERSION}){hint}") from error

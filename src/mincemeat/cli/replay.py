@@ -1,6 +1,7 @@
 """``mincemeat replay``: a record that failed, run again in this process with the job file as it is now.
 
-Decides: what is called, and what the person sees of it. Does not know: where records are kept (failures.py).
+Decides: what is called, and what the person sees of it. Does not know: where records are kept (failures.py), or how
+values that were not are had again (regathering.py).
 
 For mapfn the pairs that it emits now go through the beginning of a map attempt, too, which checks that they can be
 shuffled. A record that ended its process may end this one: with --pdb the debugger stops before anything happens.
@@ -12,13 +13,14 @@ import contextlib
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from mincemeat.cli.ending import say, start_logging, user_traceback_of
 from mincemeat.cli.failures import read_failures
-from mincemeat.errors import InvalidEmission, InvalidJob, MincemeatError
+from mincemeat.cli.regathering import elements_of, gather_again
+from mincemeat.errors import InvalidJob, MincemeatError
 from mincemeat.model import describe_key
 from mincemeat.set_aside import RecordFailure
 from mincemeat.sources.again import read_record
@@ -37,7 +39,7 @@ def replay(options: Namespace) -> None:
         held = "holds no records" if not count else f"holds {count} records" if count > 1 else "holds one record"
         raise InvalidJob(f"{options.failures} {held}, so there is none with the number {options.number}")
     failure, kept = failures.records[options.number - 1]
-    if kept is None:
+    if kept is None and failure.phase != "reduce":
         raise InvalidJob(
             f"the record with key {failure.key} was not kept: it is too large, or was not at hand when it failed. "
             "engine='inline' (--engine inline) runs the job where a debugger works"
@@ -48,7 +50,11 @@ def replay(options: Namespace) -> None:
     function = getattr(job, failure.function, None)
     if not callable(function):
         raise InvalidJob(f"the job file {job.__file__} has no {failure.function} any more")
-    key, value = read_record(kept)
+    if kept is not None:
+        key, value = read_record(kept)
+    else:
+        say(f"the values of key {failure.key} were too large to be kept: they are gathered from the input again")
+        key, value = gather_again(job, failure.key, failures)
     if len(failures.records) > 1:
         say(f"record {options.number} of {len(failures.records)} in {options.failures}")
     then = f"raised {failure.exception_type}" if failure.exception_type else f"did not survive: {failure.message}"
@@ -61,7 +67,7 @@ def _run(failure: RecordFailure, job: Any, function: Callable[..., Any], key: An
 
     def call() -> Any:
         answer = function(key, value)
-        return list(_elements(answer, key)) if is_map else answer
+        return list(elements_of(answer, key)) if is_map else answer
 
     try:
         if failure.exception_type in ("", "TimeoutError") and not failure.traceback:
@@ -84,19 +90,6 @@ def _run(failure: RecordFailure, job: Any, function: Callable[..., Any], key: An
             _post_mortem(error.__traceback__)
         raise StillFails(f"{failure.function} fails for key {describe_key(key)}") from error
     say(f"{failure.function} does not fail for key {describe_key(key)} now")
-
-
-def _elements(answer: Any, key: Any) -> Iterator[Any]:
-    from mincemeat.shuffle.batches import is_batch
-
-    if is_batch(answer):
-        return iter((answer,))
-    if not hasattr(type(answer), "__iter__") and not hasattr(type(answer), "__getitem__"):
-        raise InvalidEmission(
-            f"mapfn must return or yield (key, value) pairs; for the record with key {describe_key(key)} it gave "
-            f"{describe_key(answer)}"
-        )
-    return iter(answer)
 
 
 def _show_pairs(elements: list[Any]) -> None:

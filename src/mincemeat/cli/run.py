@@ -37,7 +37,7 @@ def run_job_file(options: Namespace) -> None:
     start_logging(options)
     engine = _engine(options)
     job = _load(options.jobfile)
-    datasource = _datasource(job, options.jobfile, options.inputs, options.exclude)
+    datasource = datasource_of(job, options.jobfile, options.inputs, options.exclude)
     functions: dict[str, Any] = {name: getattr(job, name, None) for name in _FUNCTIONS}
     failures = FailureFile(options)
     # Last, because a sink may already make a file.
@@ -110,7 +110,7 @@ def _load(path: str) -> ModuleType:
     return job
 
 
-def _datasource(job: ModuleType, path: str, inputs: list[str], exclude: list[str]) -> Any:
+def datasource_of(job: ModuleType, path: str, inputs: list[str], exclude: list[str]) -> Any:
     """The job file's ``datasource``, called with the inputs if it is a function; lines of the inputs if it has none."""
     datasource = getattr(job, "datasource", None)
     if callable(datasource):
