@@ -235,6 +235,7 @@ class Watch:
         """An acknowledged commit is never redone while its output survives, and can be had."""
         plan = self._world.plan
         if task.phase is Phase.REDUCE and plan.whims and plan.on_nondeterminism == "restart":
+            self._world.acknowledged.pop(task, None)  # taken back, which a coordinator that goes on may know
             return
         claim(task.phase is Phase.MAP, f"the result of {task} was committed and is to be made again ({event})")
         if worker in self._left:
