@@ -33,6 +33,7 @@ from mincemeat.model import (
     UserFunctions,
     shorten,
 )
+from mincemeat.shuffle.blame import encode_or_blame, user_code_error
 from mincemeat.shuffle.block import (
     FILE_HEADER,
     PICKLE_PROTOCOL,
@@ -46,7 +47,7 @@ from mincemeat.shuffle.block import (
 from mincemeat.shuffle.damage import is_damage
 from mincemeat.shuffle.deflate import Deflating
 from mincemeat.shuffle.folded import FoldedGroups
-from mincemeat.shuffle.group import GroupBuffer, encode_or_blame, user_code_error
+from mincemeat.shuffle.group import GroupBuffer
 from mincemeat.shuffle.grouping import read_columns, read_groups
 from mincemeat.shuffle.order import columns_in_order, have_one_order
 from mincemeat.shuffle.recognise import reduce_fold, reduce_side

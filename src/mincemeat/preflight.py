@@ -169,7 +169,7 @@ class _Trial:
         is_of_call = isinstance(error, TypeError) and isinstance(function, types.FunctionType | types.MethodType)
         link = error.__traceback__
         if isinstance(error, self._certain) or (is_of_call and link is not None and link.tb_next is None):
-            from mincemeat.shuffle.group import user_code_error
+            from mincemeat.shuffle.blame import user_code_error
 
             raise user_code_error(name, key, error) from error
 

@@ -15,7 +15,8 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from mincemeat.errors import UserCodeError
 from mincemeat.model import Key, UserFunctions
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
-from mincemeat.shuffle.group import GroupBuffer, Record, as_pair, blamed_pair, encode_or_blame, refused_pair
+from mincemeat.shuffle.blame import Record, as_pair, blamed_pair, encode_or_blame, refused_pair
+from mincemeat.shuffle.group import GroupBuffer
 from mincemeat.shuffle.order import in_order
 from mincemeat.shuffle.partition import make_partitioner
 from mincemeat.shuffle.recognise import map_side

@@ -1,6 +1,6 @@
 """Decides how pairs become groups on the map side: the group buffer of a map attempt.
 
-It knows nothing of tasks, file names or where records come from.
+It knows nothing of tasks, file names, partitions or where records come from.
 
     records -> mapfn -> batch -> {key: [value, ...]}  --full, or the end-->  combine, deal  -->  one block per partition
 
@@ -13,36 +13,37 @@ Pairs of text with whole numbers, or with None, go from the iterable into a tabl
 (``texttable``). The first one of another kind ends that: what the table holds is dealt out, and everything from that
 pair on goes the plain way.
 
-Order: keys of a partition stand in the order of their first appearance within a spill, or ascending in a job with
-sort=True, values of a key in the order in which they were emitted, spills follow one another in the file, and the
-reduce side reads splits in their order.
+Order: values of a key stand in the order in which they were emitted, spills follow one another in the file, and the
+reduce side reads splits in their order. Where keys go, and in which order, is decided in ``dealing``.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, groupby, islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from mincemeat import limits
-from mincemeat.errors import InvalidEmission, UserCodeError
-from mincemeat.model import Key, Pair, UserFunctions, Value, describe_key
+from mincemeat.errors import UserCodeError
+from mincemeat.model import Key, Pair, UserFunctions
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
-from mincemeat.shuffle.block import PICKLE_PROTOCOL, BlockWriter, Payload, encode_columns, encode_text
-from mincemeat.shuffle.deflate import Deflating
-from mincemeat.shuffle.digest import OutputDigest
+from mincemeat.shuffle.blame import (
+    Record,
+    as_pair,
+    blamed_pair,
+    refused_answer,
+    refused_pair,
+    user_code_error,
+)
+from mincemeat.shuffle.block import BlockWriter
+from mincemeat.shuffle.dealing import Dealer
 from mincemeat.shuffle.folds import Holding, StoppedAt, holding_of
-from mincemeat.shuffle.order import columns_in_order, dealt_by_range, in_order
-from mincemeat.shuffle.partition import dealt_by_place, make_partitioner
 from mincemeat.shuffle.recognise import map_side
 from mincemeat.shuffle.sizes import deep_size, sampled_size
 from mincemeat.shuffle.texttable import TextTable
 from mincemeat.shuffle.ungrouped import Ungrouped, ungroup
 
-# What can be taken apart into two, but is no pair: "ab" would quietly become 'a' and 'b', a set loses the order.
-_NEVER_PAIRS = (str, bytes, bytearray, set, frozenset)
 _PLAIN_PAIRS = {tuple, list}
 _OF_ONE_SIZE = {int, float, bool}
 
@@ -51,21 +52,6 @@ class Overseer(Protocol):
     """Who watches over a careful attempt (careful.py)."""
 
     def paused(self) -> AbstractContextManager[None]: ...
-
-
-class Record(NamedTuple):
-    """A record that may be to blame: its key, and its number among those that the buffer has drained."""
-
-    key: Any
-    number: int
-
-
-def user_code_error(function: str, key: object, cause: BaseException, record: int = -1) -> UserCodeError:
-    """What carries ``cause``, raised by the job's ``function`` at ``key``, up to whoever makes a Failure of it."""
-    text = f"{function} raised {type(cause).__name__} at the key {describe_key(key)}"
-    carrier = UserCodeError(text, function=function, key=describe_key(key), record=record)
-    carrier.__cause__ = cause
-    return carrier
 
 
 def _identity(key: Any, value: Any) -> Iterable[Pair]:
@@ -78,8 +64,7 @@ class GroupBuffer:
     Memory: about ``memory_bytes`` and an eighth, by sampled sizes; values that suddenly grow may overshoot by one batch
     of ``limits.BATCH_PAIRS_MAX``. Dealing out pickles one partition at a time beside that. A ``Pairs`` or dict that
     ``mapfn`` gives is there beside it as a whole.
-    ``is_near``: whoever reads the blocks is most likely on this machine; see ``Deflating``. ``with_digest``: what is
-    dealt out is known by its digest, see ``OutputDigest``.
+    ``is_near``, ``with_digest``: see ``Dealer``.
     Counts: ``records`` read, ``pairs`` emitted (before any combiner), ``spills``: how often the buffer was dealt out
     because it was full, so 0 when everything fitted.
     """
@@ -96,13 +81,7 @@ class GroupBuffer:
     ) -> None:
         self._mapfn = functions.mapfn or _identity
         self._side = map_side(functions)
-        self._partitioner = make_partitioner(partitions, functions.partitionfn)
-        self._is_sorted = functions.sort
-        self._splitters = functions.splitters if functions.sort and functions.partitionfn is None else None
-        self._stays_here = functions.stays_here
-        self._deflating = Deflating(stays_here=functions.stays_here or is_near)
-        self._digest = OutputDigest(partitions, self._side) if with_digest else None
-        self._writer = writer
+        self._dealer = Dealer(functions, self._side, partitions, writer, is_near=is_near, with_digest=with_digest)
         self._budget_bytes = memory_bytes
         self._holding: Holding | Ungrouped = Holding(self._side)
         self._held_bytes = 0.0
@@ -170,7 +149,7 @@ class GroupBuffer:
     @property
     def digests(self) -> str:
         """Of all that was dealt out, as text; "" if nobody asked, or they would tell nothing."""
-        return "" if self._digest is None else self._digest.text(self.spills)
+        return self._dealer.digests(self.spills)
 
     def finish(self) -> None:
         """Deal out what is left. Raises: as ``drain``."""
@@ -188,12 +167,7 @@ class GroupBuffer:
             raise
         except BaseException as error:  # sys.exit() in a function of the job is a failure of the attempt like any other
             raise user_code_error("mapfn", key, error, self.records - 1) from error
-        raise _refused(
-            key,
-            f"mapfn must return or yield (key, value) pairs; for the record with key {describe_key(key)} it gave "
-            f"{_shown(answer)}",
-            record=self.records - 1,
-        )
+        raise refused_answer(Record(key, self.records - 1), answer)
 
     def _pull(self, emitted: Iterator[Any], key: Any) -> bool:
         """Fill the batch from ``emitted``; whether it is full, so that there may be more."""
@@ -394,185 +368,18 @@ class GroupBuffer:
 
     def _deal_out_all(self) -> None:
         if self._table is not None:
-            self._deal_out_table(self._table)
+            self._dealer.deal_table(self._table)
             if not (self._table.folds or self._table.keeps_lists):
                 self._table = None  # until it is seen again that keys hardly repeat
         if isinstance(self._holding, Holding):
-            self._deal_out_groups(self._holding)
+            self._dealer.deal_groups(self._holding)
         else:
-            self._deal_out_pairs(self._holding)
+            self._dealer.deal_pairs(self._holding)
             self._holding = Holding(self._side)
         self._held_bytes = 0.0
         self._looked_at = 0
-
-    def _deal_out_table(self, table: TextTable) -> None:
-        if self._splitters is not None:
-            dealt = table.dealt_by_range(self._splitters)
-        else:
-            dealt = table.dealt(self._partitioner.partitions)
-        for partition, columns in dealt:
-            payload, pairs = encode_text(columns)
-            single = not columns.keeps_lists
-            if self._digest is not None:
-                self._digest.take_table(partition, payload.data, columns)
-            payload = self._deflating.packed(payload)
-            self._writer.append(partition, payload, keys=columns.records, pairs=pairs, single=single)
-        table.clear()
-
-    def _deal_out_pairs(self, holding: Ungrouped) -> None:
-        if self._splitters is not None:
-            dealt = holding.dealt_by_range(self._splitters)
-        else:
-            if self._is_sorted:
-                holding.keys, holding.values = columns_in_order(holding.keys, holding.values)
-            dealt = holding.dealt_by_index(self._partitioner.indices)
-        for partition, keys, values in dealt:
-            payload = encode_or_blame(keys, values, single=True, function="mapfn", stays_here=self._stays_here)
-            if self._digest is not None:
-                self._digest.take_columns(partition, keys, values, single=True, folded=False)
-            payload = self._deflating.packed(payload)
-            self._writer.append(partition, payload, keys=len(keys), pairs=len(keys), single=True)
-
-    def _deal_out_groups(self, holding: Holding) -> None:
-        """As ``_deal_out``, after the values of each key were combined."""
-        held, folded = holding.held, holding.folded
-        if self._digest is not None and self._side.fold is not None and not folded and held:
-            self._digest.give_up()
-        if self._side.collectfn is not None and not folded:
-            self._combine(held, self._side.collectfn)
-            folded = True
-        function = "mapfn" if self._side.collectfn is None else self._side.function
-        for partition, keys, columns in self._dealt(holding):
-            pairs = len(keys) if folded else sum(map(len, columns))
-            single = pairs == len(keys)
-            if single and not folded:
-                columns = [value for (value,) in columns]
-            payload = encode_or_blame(keys, columns, single=single, function=function, stays_here=self._stays_here)
-            if self._digest is not None:
-                self._digest.take_columns(partition, keys, columns, single=single, folded=folded)
-            payload = self._deflating.packed(payload)
-            self._writer.append(partition, payload, keys=len(keys), pairs=pairs, single=single)
-        holding.clear()
-
-    def _dealt(self, holding: Holding) -> Iterator[tuple[int, list[Key], list[Any]]]:
-        """Partitions, ascending, each with its keys and their values, which are no longer held then."""
-        held = holding.held
-        if self._splitters is not None:
-            yield from dealt_by_range(held, self._splitters)
-            return
-        if self._is_sorted:
-            held = {key: held[key] for key in in_order(held)}
-        dealt = dealt_by_place(held, held.values(), self._partitioner.indices(held))
-        del held
-        holding.clear()
-        yield from dealt
-
-    def _combine(self, lists: dict[Key, Any], collectfn: Callable[[Key, list[Value]], Value]) -> None:
-        key = None
-        try:
-            for key, values in lists.items():
-                lists[key] = collectfn(key, values)  # replaces a value only, which a running iteration allows
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:
-            raise user_code_error(self._side.function, key, error) from error
 
     def _record_at(self, place: int) -> Record:
         """The record whose pairs are at ``place`` of the batch, the last of whose marks is the latest record's."""
         back, key = next((back, key) for back, (start, key) in enumerate(reversed(self._marks)) if start <= place)
         return Record(key, self.records - 1 - back)
-
-
-def as_pair(element: Any) -> Pair | None:
-    """``element`` as it is grouped, None if it is none. A tuple or list of another length is found as it is grouped."""
-    if isinstance(element, tuple | list):
-        return element  # type: ignore[return-value]
-    try:
-        if not isinstance(element, _NEVER_PAIRS):
-            key, value = element
-            return key, value
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
-        raise
-    except BaseException:  # noqa: BLE001 - what it is instead of a pair says more than how it refuses
-        pass
-    return None
-
-
-def blamed_pair(record: Record, pair: Any, error: BaseException) -> UserCodeError:
-    """What names the record whose emission ``pair`` could not be grouped because of ``error``."""
-    if len(pair) != 2:
-        return refused_pair(record, pair)
-    if _is_unhashable(pair[0]):
-        return _refused(
-            record.key,
-            f"mapfn must give hashable keys; for the record with key {describe_key(record.key)} it gave the key "
-            f"{_shown(pair[0])}",
-            record=record.number,
-        )
-    return user_code_error("mapfn", record.key, error, record.number)  # the key's own __hash__ or __eq__ raised
-
-
-def refused_pair(record: Record, element: object) -> UserCodeError:
-    shown = describe_key(record.key)
-    return _refused(
-        record.key,
-        f"mapfn must give (key, value) pairs; for the record with key {shown} it gave {_shown(element)}",
-        record=record.number,
-    )
-
-
-def _refused(
-    key: object, text: str, *, function: str = "mapfn", cause: BaseException | None = None, record: int = -1
-) -> UserCodeError:
-    """What carries the InvalidEmission with ``text`` that ``function`` caused at ``key``."""
-    refusal = InvalidEmission(text)
-    refusal.__cause__ = cause
-    carrier = UserCodeError(text, function=function, key=describe_key(key), record=record)
-    carrier.__cause__ = refusal
-    return carrier
-
-
-def _shown(value: object) -> str:
-    return "None" if value is None else f"{describe_key(value)} ({type(value).__name__})"
-
-
-def _is_unhashable(key: object) -> bool:
-    """Whether ``key`` is, or as a tuple or frozen value holds, something without a hash."""
-    try:
-        hash(key)
-    except TypeError as error:
-        return "unhashable" in str(error)
-    except Exception:  # noqa: BLE001 - the user's own __hash__ failed, which is another fault
-        return False
-    return False
-
-
-def encode_or_blame(keys: list[Key], values: list[Any], *, single: bool, function: str, stays_here: bool) -> Payload:
-    """As ``encode_columns``, with the culprit named.
-
-    Raises: UserCodeError naming the first key whose key or value cannot be pickled, and ``function`` as its origin.
-    """
-    try:
-        return encode_columns(keys, values, single=single, stays_here=stays_here)
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
-        raise
-    except BaseException as error:  # noqa: BLE001 - goes on in what is raised
-        noun = "result" if function == "reducefn" else "value"
-        for key, entry in zip(keys, values, strict=True):
-            _check_picklable("mapfn", key, key, f"mapfn gave the key {describe_key(key)} of type")
-            for value in [entry] if single else entry:
-                _check_picklable(function, key, value, f"{function} gave for key {describe_key(key)} a {noun} of type")
-        # Each alone can be pickled, all together cannot.
-        text = f"{function} gave {len(keys)} keys with {noun}s that cannot be pickled together: {error}"
-        raise UserCodeError(text, function=function) from InvalidEmission(text)
-
-
-def _check_picklable(function: str, key: Key, part: object, found: str) -> None:
-    try:
-        pickle.dumps(part, protocol=PICKLE_PROTOCOL)
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
-        raise
-    except BaseException as error:  # noqa: BLE001 - goes on in what is raised
-        text = f"{found} {type(part).__name__!r} that cannot be pickled: {error}"
-        refused = _refused(key, text, function=function, cause=error)
-        raise refused from refused.__cause__

@@ -25,8 +25,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from mincemeat import limits
 from mincemeat.errors import InvalidEmission
 from mincemeat.model import Key, Span, Value
+from mincemeat.shuffle.blame import encode_or_blame
 from mincemeat.shuffle.block import BLOCK_HEADER, BlockWriter, IndexEntry, Loads, decode_columns, iter_blocks
-from mincemeat.shuffle.group import encode_or_blame
 from mincemeat.shuffle.order import dealt_by_range, in_order, splitters_of
 from mincemeat.shuffle.partition import HASH_BITS, dealt_by_place, partition_hashes
 from mincemeat.shuffle.sizes import sampled_size

@@ -15,8 +15,8 @@ from typing import Any
 from mincemeat import limits
 from mincemeat.errors import MincemeatError
 from mincemeat.model import Key, Value
+from mincemeat.shuffle.blame import encode_or_blame, user_code_error
 from mincemeat.shuffle.block import Loads
-from mincemeat.shuffle.group import encode_or_blame, user_code_error
 from mincemeat.shuffle.sizes import sampled_size
 from mincemeat.shuffle.store import RegroupFiles
 from mincemeat.shuffle.values import StoredValues
