@@ -88,20 +88,21 @@ def _reduce_without_what_cannot_be_had() -> None:
 
 
 def _change_the_order_after_a_loss() -> None:
+    from mincemeat.scheduler import losses
     from mincemeat.scheduler.machine import Machine
 
-    in_order, remove = Machine.map_outputs, Machine._remove_worker
+    in_order, remove = Machine.map_outputs, losses.remove_worker
     lost: list[str] = []
 
     def outputs(self: Machine) -> Iterator[tuple[int, AttemptId, str]]:
         found = list(in_order(self))
         return iter(found[::-1] if lost else found)
 
-    def remember(self: Machine, worker: Any, reason: str) -> None:
+    def remember(turn: Any, worker: Any, reason: str) -> None:
         lost.append(reason)
-        remove(self, worker, reason)
+        remove(turn, worker, reason)
 
-    Machine._remove_worker = remember  # type: ignore[method-assign]
+    losses.remove_worker = remember
     Machine.map_outputs = outputs  # type: ignore[method-assign]
 
 

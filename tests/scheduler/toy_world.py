@@ -116,7 +116,7 @@ class World:
         invariants.check(self.machine)
         dropped = [instruction.attempt for instruction in said if isinstance(instruction, DropResult)]
         for attempt in dropped:
-            assert self.machine.on_nondeterminism == "restart"
+            assert self.machine.rules.on_nondeterminism == "restart"
             self.reduced.remove(attempt)
         gained = self.machine.counts().reduce_committed - before + len(dropped)
         assert gained in (0, 1) or isinstance(event, JobRestored)
@@ -125,7 +125,7 @@ class World:
             self.reduced.append(event.attempt)
         for instruction in said:
             self.obey(instruction)
-        if self.machine.on_nondeterminism != "ignore" and self.machine.state is not JobState.FAILED:
+        if self.machine.rules.on_nondeterminism != "ignore" and self.machine.state is not JobState.FAILED:
             self.check_reads()
 
     def check_reads(self) -> None:
@@ -215,13 +215,13 @@ class World:
             assert start.splits == 1
             assert self.machine.counts().failed_attempts or self.life
         assert len(set(start.skip)) == len(start.skip)
-        assert not start.skip or (start.careful and self.machine.skips)
+        assert not start.skip or (start.careful and self.machine.rules.skips)
 
     def skipped_in(self, attempt: AttemptId) -> int:
         """How many records the attempt set aside: those it was told to, and of some tasks one that raises."""
         start = self.starts[attempt]
         raising = attempt.task.index % 4 == 0 and attempt.task.phase is Phase.MAP
-        return len(start.skip) + (start.careful and self.machine.skips and raising)
+        return len(start.skip) + (start.careful and self.machine.rules.skips and raising)
 
     def trouble_of(self, attempt: AttemptId) -> Failure:
         """A failure; a careful attempt knows the record, of which there are three."""
@@ -430,16 +430,16 @@ class World:
             assert isinstance(end, FailJob)
             assert end.task is not None
             if end.failure.kind is FailureKind.EXCESS:
-                assert machine.max_skipped is not None
-                assert machine.ledger.set_aside_total > machine.max_skipped
+                assert machine.rules.max_skipped is not None
+                assert machine.ledger.set_aside_total > machine.rules.max_skipped
                 return
             if end.failure.kind is FailureKind.NONDETERMINISM:
-                assert machine.on_nondeterminism == "raise"
+                assert machine.rules.on_nondeterminism == "raise"
                 assert self.is_moody
                 return
             task = machine.ledger.find_task(end.task)
             assert task is not None
-            assert task.failures >= machine.max_attempts or task.losses > machine.lost_attempts_max
+            assert task.failures >= machine.rules.max_attempts or task.losses > machine.rules.lost_attempts_max
             return
         assert machine.counts().map_total == self.splits
         assert machine.counts().reduce_committed == machine.counts().reduce_total
@@ -449,7 +449,7 @@ class World:
             if task.committed is not None and task.committed.task is task:
                 skipped += self.skipped_in(task.committed.id)
         assert machine.ledger.set_aside_total == skipped
-        assert machine.max_skipped is None or skipped <= machine.max_skipped
+        assert machine.rules.max_skipped is None or skipped <= machine.rules.max_skipped
         # Each reduce task committed exactly once, over the whole life of the job.
         assert sorted(attempt.task.index for attempt in self.reduced) == list(range(machine.counts().reduce_total))
         for task in machine.ledger.reduce.tasks:

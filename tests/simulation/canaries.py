@@ -23,10 +23,11 @@ from mincemeat.engines import bookkeeping
 from mincemeat.engines.resuming import Resumable
 from mincemeat.journal.journal import Journal
 from mincemeat.model import AttemptId
-from mincemeat.scheduler import events, instructions, machine, policy
+from mincemeat.scheduler import events, instructions, losses, machine, policy, remade
 from mincemeat.scheduler.ledger import Ledger
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.state import AttemptState, JobState, TaskRecord
+from mincemeat.scheduler.turn import Turn
 from mincemeat.shuffle import block
 from mincemeat.shuffle.store import JobStore
 from mincemeat.sources.mapping import MappingSource
@@ -114,7 +115,7 @@ def _late_done_is_believed(was: Any) -> Any:
 @_canary(machine._HANDLERS, events.Tick)
 def _lease_never_expires(was: Any) -> Any:
     """A worker that fell silent is waited for for ever."""
-    return lambda self, event: setattr(self, "_ticked", self._now)
+    return lambda self, event: setattr(self, "_ticked", self._turn.now)
 
 
 @_canary(machine._HANDLERS, events.Heartbeat)
@@ -136,7 +137,7 @@ def _unreachable_is_only_a_loss(was: Any) -> Any:
     def handle(self: Machine, event: events.BlocksUnreachable) -> None:
         attempt = self._running_attempt(event.worker, event.attempt)
         if attempt is not None:
-            self._lose_on_live_worker(attempt, event.reason)
+            losses.lose_on_live_worker(self._turn, attempt, event.reason)
 
     return handle
 
@@ -198,13 +199,13 @@ def _reduce_does_not_wait_for_maps(was: Any) -> Any:
     return assign
 
 
-@_canary(Machine, "_check_losses")
+@_canary(losses, "check_losses")
 def _first_loss_fails_the_job(was: Any) -> Any:
     """Losses count as failures do."""
 
-    def check(self: Machine, tasks: Any) -> None:
-        self.lost_attempts_max = 0
-        was(self, tasks)
+    def check(turn: Turn, tasks: Any) -> None:
+        turn.rules = turn.rules._replace(lost_attempts_max=0)
+        was(turn, tasks)
 
     return check
 
@@ -215,16 +216,16 @@ def _failure_is_not_remembered(was: Any) -> Any:
     return property(lambda self: frozenset())
 
 
-@_canary(Machine, "_cancel_everything")
+@_canary(Turn, "cancel_everything")
 def _attempts_outlive_the_job(was: Any) -> Any:
     """Nothing is cancelled when the job is over."""
     return lambda self: None
 
 
-@_canary(Machine, "_compare_remade")
+@_canary(remade, "compare_remade")
 def _differences_are_not_noticed(was: Any) -> Any:
     """A map output is made again, and nobody asks whether it is what reduce tasks have read."""
-    return lambda self, attempt: self.ledger.take_remade(attempt) and None
+    return lambda turn, attempt: turn.ledger.take_remade(attempt) and None
 
 
 # -- the coordinator ----------------------------------------------------------------------------------------

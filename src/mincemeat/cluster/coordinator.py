@@ -421,7 +421,7 @@ class Coordinator:
                 code_bytes=len(self._code),
                 skips=self._job.skips,
                 max_skipped=-1 if self._job.max_skipped is None else self._job.max_skipped,
-                digests=self._machine.on_nondeterminism != "ignore",
+                digests=self._machine.rules.on_nondeterminism != "ignore",
                 body=self._code if len(self._code) <= limits.INLINE_BODY_BYTES else b"",
             )
         )

@@ -409,7 +409,7 @@ class _LocalRun:
                 "store": self._store.directory,
                 "partitions": self._job.partitions,
                 "memory_bytes": self._job.memory_bytes,
-                "digests": self._machine.on_nondeterminism != "ignore",
+                "digests": self._machine.rules.on_nondeterminism != "ignore",
                 # For what does not travel as source: compiled modules beside the script, names computed at run time.
                 "path": sys.path,
             },

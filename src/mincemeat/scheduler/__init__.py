@@ -2,7 +2,8 @@
 
 Reading order: ``state.py`` (the theory: states, legal moves, records), ``events.py`` and ``instructions.py`` (what goes
 in and out), ``policy.py`` (judgements), ``ledger.py`` (every change of state) with its ``pending.py``, ``placement.py``
-(who gets an attempt), ``machine.py`` (event by event), ``invariants.py`` (what is true in between).
+(who gets an attempt), ``turn.py`` (what an event is answered from), ``machine.py`` (event by event), ``failures.py``,
+``losses.py`` and ``remade.py`` (what follows when something went wrong), ``invariants.py`` (what is true in between).
 docs/scheduler.md tells the same in prose and pictures.
 """
 

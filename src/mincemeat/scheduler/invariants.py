@@ -219,8 +219,8 @@ def _check_job(machine: Machine) -> None:
     _claim(not machine.is_over or not ledger.running, "nothing runs when the job is over")
     if not machine.is_over:
         for task in (*ledger.map.tasks, *ledger.reduce.tasks):
-            _claim(task.failures < machine.max_attempts, "max_attempts failures end the job", task)
-            _claim(task.losses <= machine.lost_attempts_max, "too many losses end the job", task)
+            _claim(task.failures < machine.rules.max_attempts, "max_attempts failures end the job", task)
+            _claim(task.losses <= machine.rules.lost_attempts_max, "too many losses end the job", task)
 
 
 def _check_nobody_idles(ledger: Ledger) -> None:

@@ -1,7 +1,7 @@
 """The state of one job, and every change to it.
 
 Decides: that moves are legal, and that counters and indexes agree with the records at the end of each method here.
-Knows nothing of events, instructions or policies: ``machine.py`` decides which move comes next.
+Knows nothing of events, instructions or policies: ``machine.py`` and those it asks decide which move comes next.
 
 Cost: a method is O(log n) in tasks and workers, except where it says what it walks over. That is what the indexes are
 for: ``free`` (workers with a free slot, longest waiting first), ``leases`` (longest silent first), ``excluded``, each

@@ -1,7 +1,8 @@
 """The scheduler of one job: events in, instructions out.
 
-Decides: which task is attempted where and when, what a loss or a failure means, when a worker is excluded, when the job
-is over. Knows nothing of connections, processes, files, the clock or chance: time is an argument.
+Decides: what each event means, which task is attempted where and when, when the job is over. What follows from the end
+of an attempt that did not end well, failures.py and losses.py decide; remade.py, what of a loss can be made good. Knows
+nothing of connections, processes, files, the clock or chance: time is an argument.
 
     driver                                   machine
       | WorkerJoined ------------------------> |
@@ -41,12 +42,12 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from mincemeat import limits
-from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten
-from mincemeat.scheduler import digests, events, instructions, policy
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId
+from mincemeat.scheduler import events, failures, instructions, losses, policy, remade
 from mincemeat.scheduler.events import Event
 from mincemeat.scheduler.instructions import Instruction
 from mincemeat.scheduler.ledger import Ledger, PhaseLedger
@@ -58,12 +59,12 @@ from mincemeat.scheduler.state import (
     Counts,
     IllegalMove,
     JobState,
-    LostOutput,
     TaskRecord,
     WorkerRecord,
     WorkerState,
     tell_story,
 )
+from mincemeat.scheduler.turn import Rules, Turn
 
 _PRODUCE_SPLIT: Final = instructions.ProduceSplit()
 
@@ -93,20 +94,15 @@ class Machine:
         on_nondeterminism: str = "raise",
     ) -> None:
         self.partitions = partitions
-        self.max_attempts = max_attempts
         self.reduce_task_bytes = reduce_task_bytes
-        self.lost_attempts_max = lost_attempts_max
         self.lease_seconds = lease_seconds
         self.backups = backups
-        self.skips = skips
-        self.max_skipped = max_skipped
-        self.on_nondeterminism = on_nondeterminism
         # Public for invariants.py and for tests; a driver asks the queries below.
         self.ledger = Ledger(partitions, life * limits.ATTEMPTS_PER_LIFE)
+        self._turn = Turn(self.ledger, Rules(max_attempts, lost_attempts_max, skips, max_skipped, on_nondeterminism))
+        self._instruct = self._turn.instruct
         self._choose_worker = functools.partial(choose_worker, self.ledger)
-        self._now = -math.inf
         self._ticked = -math.inf
-        self._answer: list[Instruction] = []
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """What is to be done now that ``event`` happened.
@@ -119,7 +115,8 @@ class Machine:
         """
         if self.is_over:
             return []
-        self._now = max(self._now, now)
+        turn = self._turn
+        turn.now = max(turn.now, now)
         _HANDLERS[type(event)](self, event)
         if not self.is_over:
             self._advance_job()
@@ -127,11 +124,8 @@ class Machine:
             if self.ledger.draining:
                 self._release_drained()
             self._assign_slots()
-        answer, self._answer = self._answer, []
+        answer, turn.answer = turn.answer, []
         return answer
-
-    def _instruct(self, instruction: Instruction) -> None:
-        self._answer.append(instruction)
 
     # -- queries -----------------------------------------------------------------------------------------
 
@@ -142,6 +136,11 @@ class Machine:
     @property
     def is_over(self) -> bool:
         return self.ledger.job is JobState.DONE or self.ledger.job is JobState.FAILED
+
+    @property
+    def rules(self) -> Rules:
+        """What the job may and may not."""
+        return self._turn.rules
 
     @property
     def plan(self) -> list[range]:
@@ -208,7 +207,7 @@ class Machine:
         if ledger.away:
             deadline = min(deadline, ledger.away_until)
         if self.backups and ledger.running and ledger.free:
-            deadline = min(deadline, max(self._now, self._ticked + limits.HEARTBEAT_SECONDS))
+            deadline = min(deadline, max(self._turn.now, self._ticked + limits.HEARTBEAT_SECONDS))
         return None if deadline == math.inf else deadline
 
     # -- workers -----------------------------------------------------------------------------------------
@@ -218,130 +217,55 @@ class Machine:
         worker = self.ledger.workers.get(name)
         if worker is None or worker.state in ABSENT:
             return None
-        self.ledger.renew_lease(worker, self._now)
+        self.ledger.renew_lease(worker, self._turn.now)
         return worker
 
     def _worker_joined(self, event: events.WorkerJoined) -> None:
         # A second joining of the same incarnation is a duplicate, and one after its end comes too late.
         if event.worker not in self.ledger.workers:
-            self.ledger.add_worker(event.worker, event.slots, event.host, self._now)
-            self._take_back(event.outputs, self.ledger.workers[event.worker])
+            self.ledger.add_worker(event.worker, event.slots, event.host, self._turn.now)
+            remade.take_back(self._turn, event.outputs, self.ledger.workers[event.worker])
         else:
             self._hear(event.worker)
-
-    def _take_back(self, outputs: Iterable[AttemptId], worker: WorkerRecord) -> None:
-        """What ``worker`` holds from before is of use where nobody has made it again."""
-        for name in outputs:
-            attempt = self.ledger.find_attempt(name)
-            if attempt is None:
-                is_wanted = False
-            elif attempt.state is AttemptState.GONE:
-                is_wanted = self._return_output(attempt, worker)
-            else:
-                # Of another worker only in name: nobody else can have the output of this very attempt. Its earlier
-                # connection may seem to live until the lease has run out.
-                is_wanted = attempt.state is AttemptState.COMMITTED
-                if is_wanted and attempt.worker is not worker:
-                    self.ledger.move_output(attempt, worker)
-            if not is_wanted:
-                self._instruct(instructions.DropOutput(worker.name, name))
-
-    def _return_output(self, attempt: AttemptRecord, worker: WorkerRecord) -> bool:
-        """Whether nobody has made again what ``attempt`` had made; who is about to is told to stop."""
-        ledger = self.ledger
-        if any(task.committed is not None or attempt not in task.attempts for task in attempt.tasks):
-            return False
-        for task in attempt.tasks:
-            for rival in task.running_attempts():
-                ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"the output of {attempt.id} is back")
-                self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
-        ledger.return_output(attempt, worker)
-        self._compare_remade(attempt)
-        return True
 
     def _worker_left(self, event: events.WorkerLeft) -> None:
         worker = self._hear(event.worker)
         if worker is not None:
-            self._remove_worker(worker, event.reason)
+            losses.remove_worker(self._turn, worker, event.reason)
 
     def _worker_draining(self, event: events.WorkerDraining) -> None:
         worker = self._hear(event.worker)
         if worker is not None and worker.state is not WorkerState.DRAINING:
             self.ledger.drain_worker(worker)
-            self._readmit_if_alone()
+            failures.readmit_if_alone(self._turn)
 
     def _release_drained(self) -> None:
         for worker in list(self.ledger.draining.values()):
             if not worker.running and not worker.outputs:
                 self._instruct(instructions.ReleaseWorker(worker.name))
-                self._remove_worker(worker, "it was not needed any more")
+                losses.remove_worker(self._turn, worker, "it was not needed any more")
 
     def _heartbeat(self, event: events.Heartbeat) -> None:
         self._hear(event.worker)
 
     def _tick(self, event: events.Tick) -> None:
         del event
-        self._ticked = self._now
+        self._ticked = self._turn.now
         leases = self.ledger.leases
         while leases and not self.is_over:
             name, heard = next(iter(leases.items()))
-            if heard + self.lease_seconds > self._now:
+            if heard + self.lease_seconds > self._turn.now:
                 break
-            reason = f"no sign of life for {self._now - heard:.1f} s (lease {self.lease_seconds:g} s)"
+            reason = f"no sign of life for {self._turn.now - heard:.1f} s (lease {self.lease_seconds:g} s)"
             self._instruct(instructions.ExpireWorker(name, reason))
-            self._remove_worker(self.ledger.workers[name], reason)
-        if self.ledger.away and self._now >= self.ledger.away_until:
+            losses.remove_worker(self._turn, self.ledger.workers[name], reason)
+        if self.ledger.away and self._turn.now >= self.ledger.away_until:
             for worker in list(self.ledger.away.values()):
-                self._remove_worker(worker, "it has not come back")
+                losses.remove_worker(self._turn, worker, "it has not come back")
         if self.backups and not self.is_over:
             # After the pending tasks have had their choice of the free slots.
             self._assign_slots()
             self._start_backups()
-
-    def _remove_worker(self, worker: WorkerRecord, reason: str) -> None:
-        """What it ran is lost, and so are the map outputs it held: the job is not over, so a reduce task needs them."""
-        ledger = self.ledger
-        ledger.remove_worker(worker, reason)
-        lost = list(worker.running)
-        for attempt in lost:
-            self._lose_attempt(attempt, f"worker left: {reason}")
-        # In index order, since a set has none that two runs would agree on.
-        for index in sorted(worker.outputs):
-            output = ledger.map.tasks[index].committed
-            if output is not None:  # else it went with a task before
-                # What it set aside would not count any more.
-                may_return = ledger.set_aside.keys().isdisjoint(output.tasks)
-                state = AttemptState.GONE if may_return else AttemptState.LOST
-                ledger.lose_output(output, self._now, f"its output was lost, worker left: {reason}", state)
-        self._readmit_if_alone()
-        self._check_losses(task for attempt in lost for task in attempt.tasks)
-
-    def _readmit_if_alone(self) -> None:
-        """Nobody left but workers that fail: better than nobody at all. If they fail on, max_attempts ends the job."""
-        ledger = self.ledger
-        if not ledger.alive:
-            for excluded in list(ledger.excluded.values()):
-                ledger.readmit_worker(excluded)
-                self._instruct(instructions.ReadmitWorker(excluded.name, "no other worker is left"))
-
-    def _exclude_worker(self, worker: WorkerRecord, reason: str) -> None:
-        ledger = self.ledger
-        ledger.exclude_worker(worker, reason)
-        self._instruct(instructions.ExcludeWorker(worker.name, reason))
-        for attempt in list(worker.running):
-            # Not counted as a loss of the task: it was our own decision.
-            ledger.drop_attempt(attempt, AttemptState.LOST, self._now, f"worker excluded: {reason}")
-            self._instruct(instructions.CancelAttempt(worker.name, attempt.id))
-
-    def _hold_against(self, worker: WorkerRecord, task: TaskRecord) -> None:
-        """``task`` failed on ``worker`` and the worker is to blame. Counted once for each task."""
-        if worker.state is not WorkerState.ALIVE:
-            return
-        if len(worker.strikes) < limits.EXCLUDE_AFTER_FAILED_TASKS:  # more would not be looked at, only kept
-            worker.strikes[task] = None
-        failed = len(worker.strikes)
-        if policy.should_exclude(failed_tasks=failed, code_missing=False, other_workers=self.ledger.alive - 1):
-            self._exclude_worker(worker, f"{failed} different tasks failed on it, the last one {task.id}")
 
     # -- ends of attempts --------------------------------------------------------------------------------
 
@@ -359,72 +283,26 @@ class Machine:
         sizes = event.partition_bytes
         if first.id.phase is Phase.MAP and sizes and len(sizes) != self.partitions:
             problem = f"reported the sizes of {len(sizes)} partitions, the job has {self.partitions}"
-            self._fail_attempt(attempt, Failure(kind=FailureKind.SYSTEM, message=problem, worker=event.worker))
+            failure = Failure(kind=FailureKind.SYSTEM, message=problem, worker=event.worker)
+            failures.fail_attempt(self._turn, attempt, failure)
             return
         self._add_sizes(attempt, sizes)
         attempt.digests = event.digests
-        ledger.commit_attempt(attempt, self._now)
+        ledger.commit_attempt(attempt, self._turn.now)
         for task in attempt.tasks:
             ledger.count_set_aside(task, event.skipped if task is first else 0)
             for rival in task.running_attempts():
                 if rival.started < attempt.started:
-                    ledger.note_pace(rival, self._now)  # it was slow, and will never commit to tell it
-                ledger.drop_attempt(rival, AttemptState.CANCELLED, self._now, f"{attempt.id} committed first")
-                self._instruct(instructions.CancelAttempt(rival.worker.name, rival.id))
+                    ledger.note_pace(rival, self._turn.now)  # it was slow, and will never commit to tell it
+                self._turn.cancel(rival, f"{attempt.id} committed first")
             # Done here, so where it failed before it was the worker's fault. Sorted, since a set has no order.
             for name in sorted(task.failed_on) if task.failed_on and not event.skipped else ():
                 if name != attempt.worker.name:
-                    self._hold_against(ledger.workers[name], task)
+                    failures.hold_against(self._turn, ledger.workers[name], task)
         if event.skipped:
             ledger.first_set_aside = ledger.first_set_aside or event.first_skipped
-            self._check_excess(attempt)
-        self._compare_remade(attempt)
-
-    def _compare_remade(self, attempt: AttemptRecord) -> None:
-        """Compare with what was lost that which is complete again, now that ``attempt`` is committed."""
-        for lost in self.ledger.take_remade(attempt):
-            if not self.is_over and self.on_nondeterminism != "ignore":
-                self._compare_outputs(lost, attempt)
-
-    def _compare_outputs(self, lost: LostOutput, again: AttemptRecord) -> None:
-        """``lost`` is there again, the last of it by ``again``: whoever has read what is no more there is found.
-
-        O(reduce tasks) if there is a difference.
-        """
-        ledger = self.ledger
-        tasks = lost.attempt.tasks
-        outputs = list(dict.fromkeys(task.committed for task in tasks if task.committed is not None))
-        # One that is of other splits, too, tells nothing.
-        known = [output.digests if set(output.tasks) <= set(tasks) else None for output in outputs]
-        changed = digests.differing(lost.digests, known, self.partitions)
-        if not changed:
-            return
-        reason = f"the output of {lost.attempt.id} was made again by {again.id}, and differs"
-        committed: list[AttemptRecord] = []
-        for task, partitions in zip(ledger.reduce.tasks, ledger.plan, strict=True):
-            if not digests.overlap(partitions, changed):
-                continue
-            for attempt in task.attempts:
-                if attempt.generation >= lost.generation:
-                    continue
-                if attempt.state is AttemptState.RUNNING:
-                    ledger.drop_attempt(attempt, AttemptState.CANCELLED, self._now, reason)
-                    self._instruct(instructions.CancelAttempt(attempt.worker.name, attempt.id))
-                elif attempt.state is AttemptState.COMMITTED:
-                    committed.append(attempt)
-        if committed and self.on_nondeterminism == "raise":
-            story = digests.tell_difference(
-                (lost.attempt.id, lost.attempt.worker.name, lost.attempt.reason),
-                (again.id, again.worker.name),
-                changed,
-                self.partitions,
-                [attempt.task.id for attempt in committed],
-            )
-            self._fail_job(Failure(FailureKind.NONDETERMINISM, story, worker=again.worker.name), again)
-            return
-        for attempt in committed:
-            ledger.reopen_result(attempt, self._now, reason)
-            self._instruct(instructions.DropResult(attempt.id))
+            failures.check_excess(self._turn, attempt)
+        remade.compare_remade(self._turn, attempt)
 
     def _add_sizes(self, attempt: AttemptRecord, sizes: tuple[int, ...]) -> None:
         if sizes and not attempt.task.sized:
@@ -444,123 +322,17 @@ class Machine:
     def _attempt_failed(self, event: events.AttemptFailed) -> None:
         attempt = self._running_attempt(event.worker, event.attempt)
         if attempt is not None:
-            self._fail_attempt(attempt, event.failure)
-
-    def _fail_attempt(self, attempt: AttemptRecord, failure: Failure) -> None:
-        ledger, task, worker = self.ledger, attempt.task, attempt.worker
-        ledger.failed_attempts += 1
-        failed_elsewhere = bool(task.failed_on - {worker.name})
-        if failure.kind is FailureKind.EXCESS:
-            ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
-            self._fail_job(failure, attempt)
-            return
-        if policy.calls_for_care(failure) and self._is_found(attempt, failure):
-            ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
-            ledger.first_set_aside = ledger.first_set_aside or failure
-            self._check_excess(attempt)
-            return
-        if not attempt.others or policy.is_of_the_worker(failure.kind):
-            for member in attempt.tasks:
-                member.failed_on |= {worker.name}
-        ledger.drop_attempt(attempt, AttemptState.FAILED, self._now, shorten(failure.message))
-        code_missing = failure.kind is FailureKind.CODE
-        if code_missing and worker.state is WorkerState.DRAINING:
-            return  # it gets no other task anyway
-        if code_missing and policy.should_exclude(failed_tasks=1, code_missing=True, other_workers=ledger.alive - 1):
-            # Says nothing about the task, which may meet any number of such workers; each of them only once.
-            self._exclude_worker(worker, f"the job's code could not be loaded on it: {shorten(failure.message)}")
-            return
-        if attempt.others:
-            return  # nobody knows which of them it was
-        task.failures += 1
-        is_damaged = policy.is_of_the_data(failure)
-        if task.failures >= self.max_attempts or (is_damaged and task in ledger.damaged):
-            self._fail_job(failure, attempt)
-            return
-        if is_damaged:
-            ledger.damaged.add(task)
-        if policy.counts_against_worker(failure.kind, failed_elsewhere=failed_elsewhere):
-            self._hold_against(worker, task)
-
-    def _is_found(self, attempt: AttemptRecord, failure: Failure) -> bool:
-        """Have the tasks of ``attempt`` attempted carefully; whether that has shown a record which is to be skipped."""
-        ledger = self.ledger
-        # Of several splits a function's exception tells the one; where the process was lost it may be any.
-        for task in [task for task in attempt.tasks if task.id.index == failure.split] or attempt.tasks:
-            ledger.suspect(task)
-        mark = policy.lost_at(failure)
-        if mark is None or not self.skips or attempt.others:
-            return False
-        suspicion = ledger.suspect(attempt.task)
-        if mark not in suspicion.lost_at:
-            suspicion.lost_at.add(mark)
-            return False
-        ledger.skip_record(attempt.task, mark._replace(reason=shorten(failure.message, limits.SKIP_REASON_CHARS_MAX)))
-        return True
-
-    def _check_excess(self, attempt: AttemptRecord) -> None:
-        ledger = self.ledger
-        if policy.is_excess(ledger.set_aside_total, self.max_skipped):
-            failure = policy.excess_failure(ledger.set_aside_total, self.max_skipped, ledger.first_set_aside)
-            self._fail_job(failure, attempt)
+            failures.fail_attempt(self._turn, attempt, event.failure)
 
     def _attempt_lost(self, event: events.AttemptLost) -> None:
         attempt = self._running_attempt(event.worker, event.attempt)
         if attempt is not None:
-            self._lose_on_live_worker(attempt, event.reason)
-
-    def _lose_on_live_worker(self, attempt: AttemptRecord, reason: str) -> None:
-        for task in attempt.tasks:
-            task.lost_on |= {attempt.worker.name}
-        self._lose_attempt(attempt, reason)
-        self._check_losses(attempt.tasks)
-
-    def _lose_attempt(self, attempt: AttemptRecord, reason: str) -> None:
-        for task in attempt.tasks:
-            task.losses += 1
-        self.ledger.drop_attempt(attempt, AttemptState.LOST, self._now, shorten(reason))
+            losses.lose_on_live_worker(self._turn, attempt, event.reason)
 
     def _blocks_unreachable(self, event: events.BlocksUnreachable) -> None:
         attempt = self._running_attempt(event.worker, event.attempt)
-        if attempt is None:
-            return
-        ledger = self.ledger
-        named = [ledger.map.tasks[index] for index in sorted(set(event.maps)) if 0 <= index < len(ledger.map.tasks)]
-        if not named or attempt.task.id.phase is Phase.MAP:
-            # Nothing to do again that would make the next attempt fare better: a plain loss, which is bounded.
-            self._lose_on_live_worker(attempt, event.reason)
-            return
-        what = "is damaged" if event.damaged else "could not be fetched"
-        if event.damaged and any(task.committed and task.committed.worker is not attempt.worker for task in named):
-            # The damage may be of the fetcher's own making: its disk must not use up the losses of every map task.
-            attempt.task.lost_on |= {attempt.worker.name}
-        ledger.drop_attempt(attempt, AttemptState.LOST, self._now, shorten(event.reason))
-        for task in named:
-            # Every map task was committed when this attempt started. An output committed later replaced the one it
-            # asked for, and one that is gone is being made again: neither is what could not be reached.
-            output = task.committed
-            if output is not None and task.generation <= attempt.generation:
-                for member in output.tasks:
-                    member.losses += 1
-                    member.lost_on |= {output.worker.name}
-                ledger.lose_output(output, self._now, f"its output {what}: {shorten(event.reason)}")
-                # Else the holder keeps the files: another reduce attempt may be reading them from a place that can
-                # reach it. One that still wants a damaged one is told that it is gone, and starts again, too.
-                if event.damaged:
-                    self._instruct(instructions.DropOutput(output.worker.name, output.id))
-        self._check_losses(named)
-
-    def _check_losses(self, tasks: Iterable[TaskRecord]) -> None:
-        for task in tasks:
-            if task.losses > self.lost_attempts_max:
-                last = task.attempts[-1]
-                failure = Failure(
-                    kind=FailureKind.SYSTEM,
-                    message=f"attempts of {task.id} were lost {task.losses} times; the last, {last.id}: {last.reason}",
-                    worker=last.worker.name,
-                )
-                self._fail_job(failure, last)
-                return
+        if attempt is not None:
+            losses.lose_blocks(self._turn, attempt, event)
 
     # -- the input and the phases ------------------------------------------------------------------------
 
@@ -576,15 +348,15 @@ class Machine:
         for count in event.groups:
             ledger.map.restore_tasks(count, committed)
         for name, splits, worker, sizes, known in event.outputs:
-            output = ledger.restore_output(name, splits, worker, self._now)
+            output = ledger.restore_output(name, splits, worker, self._turn.now)
             output.digests = known
             self._add_sizes(output, sizes)
-        ledger.away_until = self._now + limits.COME_BACK_SECONDS
+        ledger.away_until = self._turn.now + limits.COME_BACK_SECONDS
         ledger.input_exhausted = event.is_input_exhausted
         if event.plan:
             ledger.plan_reduce(list(event.plan), {name.task.index for name in event.reduced})
             for name in event.reduced:
-                ledger.restore_result(name, self._now)
+                ledger.restore_result(name, self._turn.now)
         for name, skipped in event.skipped:
             task = ledger.find_task(name.task)
             if task is not None and task.committed is not None and task.committed.id == name:
@@ -608,7 +380,7 @@ class Machine:
         self.ledger.splits_outstanding = 0
 
     def _source_failed(self, event: events.SourceFailed) -> None:
-        self._fail_job(event.failure, None)
+        self._turn.fail_job(event.failure, None)
 
     def _advance_job(self) -> None:
         ledger = self.ledger
@@ -618,23 +390,7 @@ class Machine:
             if not ledger.plan:
                 self._instruct(instructions.FinishJob())
         elif ledger.job is JobState.REDUCE and ledger.reduce.is_committed:
-            ledger.move_job(JobState.DONE)
-            self._cancel_everything()
-            self._instruct(instructions.FinishJob())
-
-    def _fail_job(self, failure: Failure, attempt: AttemptRecord | None) -> None:
-        self.ledger.move_job(JobState.FAILED)
-        self._cancel_everything()
-        if attempt is None:
-            self._instruct(instructions.FailJob(failure, None, None, 0))
-        else:
-            self._instruct(instructions.FailJob(failure, attempt.task.id, attempt.id, attempt.task.failures))
-
-    def _cancel_everything(self) -> None:
-        for worker in self.ledger.workers.values():
-            for attempt in list(worker.running):
-                self.ledger.drop_attempt(attempt, AttemptState.CANCELLED, self._now, "the job is over")
-                self._instruct(instructions.CancelAttempt(worker.name, attempt.id))
+            self._turn.finish_job()
 
     # -- giving work to slots ----------------------------------------------------------------------------
 
@@ -661,7 +417,7 @@ class Machine:
             self._start_attempt(phase.tasks[index], phase.take_group(index), worker)
 
     def _start_attempt(self, task: TaskRecord, others: tuple[TaskRecord, ...], worker: WorkerRecord) -> None:
-        attempt = self.ledger.start_attempt(task, others, worker, self._now)
+        attempt = self.ledger.start_attempt(task, others, worker, self._turn.now)
         partitions = self.ledger.plan[task.id.index] if task.id.phase is Phase.REDUCE else None
         suspicion = None if others else self.ledger.suspicions.get(task)
         if suspicion is None:
@@ -674,7 +430,7 @@ class Machine:
         if ledger.free and ledger.input_exhausted:
             # What is mapped again because its output was lost is what every reduce task waits for.
             phase = ledger.reduce if ledger.outputs_are_there else ledger.map
-            for first, worker in choose_backups(ledger, phase, self._now):
+            for first, worker in choose_backups(ledger, phase, self._turn.now):
                 self._start_attempt(first.task, first.others, worker)
 
 
