@@ -13,7 +13,7 @@ from mincemeat import limits
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import AttemptId, FailureKind, Phase, TaskId
-from mincemeat.scheduler import events, instructions, invariants
+from mincemeat.scheduler import events, instructions, invariants, policy
 from mincemeat.scheduler.events import Event
 from mincemeat.scheduler.instructions import Instruction
 from mincemeat.scheduler.machine import Machine
@@ -56,7 +56,7 @@ class Watch:
         self._excluded: set[str] = set()
         self._draining: set[str] = set()
         self._joined: dict[str, None] = {}
-        # By task, where an attempt of it alone has failed.
+        # By task, where an attempt of it has failed.
         self._failed_on: dict[TaskId, set[str]] = {}
         self.ended: list[Instruction] = []
         self.events = 0
@@ -139,8 +139,14 @@ class Watch:
         return self._joined.keys() - self._left - self._excluded - self._draining
 
     def _note_failure(self, event: events.AttemptFailed) -> None:
-        if self.running.get(event.attempt) == event.worker and len(self.machine.splits_of(event.attempt)) <= 1:
-            self._failed_on.setdefault(event.attempt.task, set()).add(event.worker)
+        if self.running.get(event.attempt) != event.worker:
+            return
+        splits = self.machine.splits_of(event.attempt)
+        # Of several it is not known which one failed, unless none of them is to blame.
+        if len(splits) <= 1 or policy.is_of_the_worker(event.failure.kind):
+            for index in splits or [event.attempt.task.index]:
+                task = TaskId(event.attempt.task.phase, index)
+                self._failed_on.setdefault(task, set()).add(event.worker)
 
     def _check_exclusion(self, event: Event) -> None:
         """Where the job's code cannot be loaded, nothing more is tried while there are others."""
