@@ -1,4 +1,4 @@
-"""A crowd joins one coordinator, with real connections; at full size it is bench/joining.py without options."""
+"""A crowd joins one coordinator, with real connections; how quickly on a quiet machine, bench/joining.py says."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ pytestmark = [
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(BENCH), *options], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, str(BENCH), *options], capture_output=True, text=True, timeout=300, check=False
     )
 
 
 def test_a_crowd_from_one_address_gets_in_while_a_job_runs() -> None:
-    """Far more than may be in the handshake at a time, and than an address has guesses."""
-    finished = run("--workers", "80", "--task-seconds", "0.5", "--most-seconds", "60")
+    """Five hundred: far more than may be in the handshake at a time, and than an address has guesses."""
+    finished = run("--task-seconds", "0.5", "--most-seconds", "200")
     assert finished.returncode == 0, finished.stderr
-    assert "80 workers joined within" in finished.stdout
+    assert "500 workers joined within" in finished.stdout
 
 
 def test_a_missed_target_is_an_exit_code() -> None:
