@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, NamedTuple
 
 from mincemeat import limits
+from mincemeat.describing import describe_failure
 from mincemeat.errors import TooManySkipped, UserCodeError
 from mincemeat.model import Failure, FailureKind, RecordMark, key_digest, key_text
 from mincemeat.positions import PositionFile
@@ -42,11 +43,10 @@ class Entered(NamedTuple):
 class Overseer:
     """Oversees the calls of ``function`` in one attempt; ``split`` is what it maps, -1 for none."""
 
-    def __init__(self, care: Care, function: str, split: int, describe: Callable[[BaseException], Failure]) -> None:
+    def __init__(self, care: Care, function: str, split: int) -> None:
         self.skips = care.skips
         self._function = function
         self._split = split
-        self._describe = describe
         self._max_skipped = care.max_skipped
         self._skip = {mark.record: mark for mark in care.skip}
         self._file = PositionFile(care.positions) if care.positions else None
@@ -98,7 +98,7 @@ class Overseer:
         """The record has failed so. Raises: ``error`` if that is not its own fault; TooManySkipped."""
         if error.function != self._function:
             raise error from error.__cause__
-        self._add(self._describe(error), entered)
+        self._add(describe_failure(error), entered)
 
     def _add(self, failure: Failure, at: Entered) -> None:
         self.report.add(failure._replace(key=at.key, record=at.record, split=self._split, data=at.data))

@@ -20,6 +20,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mincemeat import attempt as attempts
+from mincemeat.describing import describe_failure
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import AttemptId, Failure, FailureKind, RecordMark, Span, UserFunctions
 from mincemeat.shuffle.damage import damaged_spans
@@ -163,7 +164,7 @@ class Slot:
     def _describe(self, error: BaseException) -> Failure:
         if isinstance(error, _CodeUnloadable):
             cause = error.__cause__
-            described = attempts.describe_failure(cause if cause is not None else error)
+            described = describe_failure(cause if cause is not None else error)
             return Failure(
                 kind=FailureKind.CODE,
                 message=str(error),
@@ -171,7 +172,7 @@ class Slot:
                 traceback=described.traceback,
                 exception=described.exception,
             )
-        return attempts.describe_failure(error)
+        return describe_failure(error)
 
 
 class _CodeUnloadable(Exception):

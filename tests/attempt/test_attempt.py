@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mincemeat import limits
-from mincemeat.attempt import iter_results, run_map, run_reduce
+from mincemeat.attempt import run_map, run_reduce
 from mincemeat.errors import BlockCorrupt, SpillSpaceExhausted, UserCodeError
 from mincemeat.model import AttemptId, Phase, Span, TaskId, UserFunctions
+from mincemeat.result_file import iter_results
 from mincemeat.shuffle.partition import partition_hash
 from mincemeat.shuffle.store import JobStore
 

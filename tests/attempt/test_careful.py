@@ -11,11 +11,12 @@ import pytest
 
 import mincemeat
 from mincemeat import limits, reducers
-from mincemeat.attempt import SplitRecords, iter_results, run_map, run_reduce
+from mincemeat.attempt import SplitRecords, run_map, run_reduce
 from mincemeat.careful import Care
 from mincemeat.errors import SpillSpaceExhausted, TooManySkipped, UserCodeError
 from mincemeat.model import AttemptId, Phase, RecordMark, ReduceReport, TaskId, UserFunctions, key_digest, key_text
 from mincemeat.positions import read_position
+from mincemeat.result_file import iter_results
 from mincemeat.set_aside import decode_report
 from mincemeat.shuffle.store import JobStore
 from mincemeat.sources.base import as_source

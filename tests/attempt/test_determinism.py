@@ -20,7 +20,8 @@ import json, sys, types
 package = types.ModuleType("mincemeat")
 package.__path__ = [sys.argv[1]]
 sys.modules["mincemeat"] = package
-from mincemeat.attempt import iter_results, run_map, run_reduce
+from mincemeat.attempt import run_map, run_reduce
+from mincemeat.result_file import iter_results
 from mincemeat.model import AttemptId, Phase, TaskId, UserFunctions
 from mincemeat.shuffle.partition import partition_hash
 from mincemeat.shuffle.store import JobStore

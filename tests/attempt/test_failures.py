@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mincemeat import limits
-from mincemeat.attempt import describe_failure, run_map, run_reduce
+from mincemeat.attempt import run_map, run_reduce
+from mincemeat.describing import describe_failure
 from mincemeat.errors import BlockCorrupt, InvalidEmission, SpillSpaceExhausted, UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, UserFunctions
 from mincemeat.shuffle.store import JobStore

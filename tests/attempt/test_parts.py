@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mincemeat.attempt import describe_failure, run_map, run_reduce
+from mincemeat.attempt import run_map, run_reduce
+from mincemeat.describing import describe_failure
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import AttemptId, FailureKind, Phase, ReduceReport, TaskId, UserFunctions
 from mincemeat.shuffle.store import JobStore

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import mincemeat
 from mincemeat import limits
-from mincemeat.attempt import iter_results, run_map, run_reduce
+from mincemeat.attempt import run_map, run_reduce
 from mincemeat.errors import InvalidEmission, UserCodeError
 from mincemeat.model import AttemptId, Phase, TaskId, UserFunctions
+from mincemeat.result_file import iter_results
 from mincemeat.shuffle.block import iter_blocks
 from mincemeat.shuffle.store import JobStore
 from mincemeat.shuffle.ungrouped import Ungrouped, grouped

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import mincemeat
 from mincemeat import reducers
-from mincemeat.attempt import iter_results, run_map, run_reduce
+from mincemeat.attempt import run_map, run_reduce
 from mincemeat.errors import UserCodeError
 from mincemeat.model import AttemptId, Phase, TaskId, UserFunctions
+from mincemeat.result_file import iter_results
 from mincemeat.shuffle import texttable
 from mincemeat.shuffle.block import CODEC_LISTS, CODEC_TEXT, iter_blocks
 from mincemeat.shuffle.store import JobStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mincemeat.attempt import describe_failure
+from mincemeat.describing import describe_failure
 from mincemeat.engines.blame import job_error
 from mincemeat.errors import InvalidEmission, JobFailed, UserCodeError
 from mincemeat.model import Failure

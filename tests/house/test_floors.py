@@ -18,7 +18,7 @@ FLOORS: list[set[str]] = [
     {"scratch", "locks", "positions", "set_aside"},
     {"scheduler", "wire"},
     {"shuffle", "sources", "sinks", "usercode"},
-    {"careful"},
+    {"careful", "describing", "result_file"},
     {"attempt", "sampling", "preflight", "journal"},
     {"slot_channel"},
     {"slots"},

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from mincemeat import limits
-from mincemeat.attempt import damage_of_results
 from mincemeat.cluster.recording import Recorder
 from mincemeat.cluster.reports import Skipped, read_map_report, read_skipped
 from mincemeat.cluster.supply import Supply
 from mincemeat.errors import RemoteProtocolError
 from mincemeat.journal.history import MapCommit
 from mincemeat.model import AttemptId, Job, MapReport, Phase
+from mincemeat.result_file import damage_of_results
 from mincemeat.scheduler import events
 from mincemeat.scheduler.digests import Digests
 from mincemeat.scheduler.machine import Machine

@@ -20,7 +20,7 @@ def raise_original(error: UserCodeError) -> NoReturn:
 
     An exception that would end the caller's program without a word (SystemExit and its like) is told, not raised.
     """
-    from mincemeat.attempt import describe_failure
+    from mincemeat.describing import describe_failure
 
     original = error.__cause__
     failure = describe_failure(error)

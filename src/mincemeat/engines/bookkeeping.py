@@ -203,7 +203,7 @@ class ResultDrain:
             if self._sink.form:
                 self._sink.take_part(path, keep=self._keep)
             else:
-                from mincemeat.attempt import iter_results
+                from mincemeat.result_file import iter_results
 
                 self._sink.write(iter_results(path, stays_here=self._stays_here))
                 if not self._keep:

@@ -16,7 +16,6 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mincemeat import limits, usercode
-from mincemeat.attempt import damage_of_results
 from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
@@ -24,6 +23,7 @@ from mincemeat.engines.preflight import Preflight
 from mincemeat.engines.sampling import with_splitters
 from mincemeat.errors import BlockCorrupt, UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, Span
+from mincemeat.result_file import damage_of_results
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.digests import parse_digests
 from mincemeat.scheduler.machine import Machine

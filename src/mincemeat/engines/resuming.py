@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mincemeat.attempt import damage_of_results
 from mincemeat.errors import InvalidJob
 from mincemeat.journal.identity import describe_job
 from mincemeat.journal.journal import BLOCKS, RESULTS, WORKER, Journal
+from mincemeat.result_file import damage_of_results
 from mincemeat.scheduler.digests import parse_digests
 from mincemeat.scheduler.events import JobRestored, RestoredOutput
 from mincemeat.scheduler.policy import is_excess
