@@ -11,6 +11,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mincemeat import limits
+from mincemeat.arguments import (
+    checked_bool,
+    checked_functions,
+    checked_int,
+    checked_journal,
+    checked_on_error,
+    checked_on_nondeterminism,
+    checked_timeout,
+)
 from mincemeat.errors import InvalidJob, JobFailed
 from mincemeat.limits import DEFAULT_PORT
 from mincemeat.memory import memory_bytes as slot_memory_bytes
@@ -22,7 +31,6 @@ from mincemeat.model import (
     Snapshot,
     UserFunctions,
 )
-from mincemeat.shuffle.recognise import map_side
 
 if TYPE_CHECKING:
     from mincemeat.engines.base import Engine
@@ -187,17 +195,17 @@ def run_job(
         memory_bytes = slot_memory_bytes(memory, engine.local_slots)
         job = Job(
             job_id=os.urandom(6).hex(),  # not secrets: it takes 20 ms to import
-            functions=_checked_functions(functions, preflight)._replace(output=sink.form),
-            partitions=_checked_int("partitions", partitions, 1, limits.PARTITIONS_MAX),
-            max_attempts=_checked_int(
+            functions=checked_functions(functions, preflight)._replace(output=sink.form),
+            partitions=checked_int("partitions", partitions, 1, limits.PARTITIONS_MAX),
+            max_attempts=checked_int(
                 "max_attempts", limits.MAX_ATTEMPTS if max_attempts is None else max_attempts, 1, 1000
             ),
-            task_timeout_seconds=_checked_timeout(task_timeout),
-            backups=_checked_bool("backups", True if backups is None else backups),
-            skips=_checked_on_error(on_error, max_attempts),
-            preflight=_checked_bool("preflight", preflight),
-            max_skipped=None if max_skipped is None else _checked_int("max_skipped", max_skipped, 0, 2**31),
-            on_nondeterminism=_checked_on_nondeterminism(on_nondeterminism),
+            task_timeout_seconds=checked_timeout(task_timeout),
+            backups=checked_bool("backups", True if backups is None else backups),
+            skips=checked_on_error(on_error, max_attempts),
+            preflight=checked_bool("preflight", preflight),
+            max_skipped=None if max_skipped is None else checked_int("max_skipped", max_skipped, 0, 2**31),
+            on_nondeterminism=checked_on_nondeterminism(on_nondeterminism),
             memory_bytes=memory_bytes,
             reduce_task_bytes=min(
                 limits.REDUCE_TASK_BYTES, max(1, int(memory_bytes * limits.REDUCE_TASK_MEMORY_SHARE))
@@ -265,9 +273,9 @@ def make_engine(
 ) -> Engine:
     """The engine called ``name``, with those of the options that it honours; it refuses the others by name."""
     if workers is not None:
-        _checked_int("workers", workers, 0 if name == "cluster" else 1, 4096)
+        checked_int("workers", workers, 0 if name == "cluster" else 1, 4096)
     if split is not None:
-        _checked_int("split", split, 1, 2**31)
+        checked_int("split", split, 1, 2**31)
     # Without backups is how the others carry jobs out. On one machine what makes an attempt slow is nearly always its
     # record, or what all slots share: a second one beside it would only take memory and cores from the others.
     others_cannot = {"backups": backups or None, "password": password or None, "host": host, "port": port}
@@ -281,17 +289,17 @@ def make_engine(
         _refuse(name, others_cannot)
         from mincemeat.engines.processes import ProcessesEngine
 
-        return ProcessesEngine(workers, split, journal=_checked_journal(journal))
+        return ProcessesEngine(workers, split, journal=checked_journal(journal))
     if name == "cluster":
         from mincemeat.engines.cluster import ClusterEngine
 
         return ClusterEngine(
             password=password,
             host=host or "",
-            port=DEFAULT_PORT if port is None else _checked_int("port", port, 0, 65535),
+            port=DEFAULT_PORT if port is None else checked_int("port", port, 0, 65535),
             workers=workers or 0,
             split=split,
-            journal=_checked_journal(journal),
+            journal=checked_journal(journal),
         )
     raise InvalidJob(f"there is no engine {name!r}; choose one of 'inline', 'processes', 'cluster'")
 
@@ -369,14 +377,14 @@ class Server:
         """
         from mincemeat.engines.cluster import ClusterEngine
 
-        _checked_int("workers", workers, 0, 4096)
+        checked_int("workers", workers, 0, 4096)
         engine = ClusterEngine(
             password=password,
             host=host,
-            port=_checked_int("port", port, 0, 65535),
+            port=checked_int("port", port, 0, 65535),
             workers=workers,
-            split=None if self.split is None else _checked_int("split", self.split, 1, 2**31),
-            journal=_checked_journal(self.journal),
+            split=None if self.split is None else checked_int("split", self.split, 1, 2**31),
+            journal=checked_journal(self.journal),
             on_listening=self.on_listening,
         )
         sink = _sink(self.output)
@@ -440,63 +448,3 @@ def _refuse(engine: str, options: dict[str, Any]) -> None:
     for option, value in options.items():
         if value is not None:
             raise InvalidJob(f"engine {engine!r} cannot honour {option}=; leave it out or choose another engine")
-
-
-def _checked_functions(functions: UserFunctions, preflight: bool) -> UserFunctions:
-    for name in ("mapfn", "reducefn", "collectfn", "partitionfn"):
-        function = getattr(functions, name)
-        if function is not None and not callable(function):
-            raise InvalidJob(f"{name} must be a function, not {type(function).__name__}")
-    _checked_bool("sort", functions.sort)
-    if not isinstance(functions.sort_values, bool) and not callable(functions.sort_values):
-        raise InvalidJob(f"sort_values must be True, False or a key function, not {functions.sort_values!r}")
-    map_side(functions)  # raises for a combiner that cannot be one
-    if preflight:
-        from mincemeat.preflight import check_calls
-
-        check_calls(functions)
-    return functions
-
-
-def _checked_int(name: str, value: int, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InvalidJob(f"{name} must be a whole number from {least} to {most}, not {value!r}")
-    return value
-
-
-def _checked_journal(journal: Any) -> str | None:
-    path = os.fspath(journal) if isinstance(journal, os.PathLike) else journal
-    if path is None or (isinstance(path, str) and path and "\0" not in path):
-        return path
-    raise InvalidJob(f"journal must be the path of a file, not {journal!r}")
-
-
-def _checked_bool(name: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidJob(f"{name} must be True or False, not {value!r}")
-    return value
-
-
-def _checked_on_error(on_error: str, max_attempts: int | None) -> bool:
-    """Whether bad records are skipped."""
-    if on_error not in ("raise", "skip"):
-        raise InvalidJob(f"on_error must be 'raise' or 'skip', not {on_error!r}")
-    least = limits.MAX_ATTEMPTS_TO_SKIP
-    if on_error == "skip" and max_attempts is not None and max_attempts < least:
-        raise InvalidJob(
-            f"on_error='skip' needs max_attempts of at least {least}, not {max_attempts}: one attempt as always, and "
-            "two that look for a record which ends its process"
-        )
-    return on_error == "skip"
-
-
-def _checked_on_nondeterminism(value: str | None) -> str | None:
-    if value not in (None, "raise", "restart", "ignore"):
-        raise InvalidJob(f"on_nondeterminism must be 'raise', 'restart' or 'ignore', not {value!r}")
-    return value
-
-
-def _checked_timeout(value: float | None) -> float | None:
-    if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
-        raise InvalidJob(f"task_timeout must be a positive number of seconds, not {value!r}")
-    return value

@@ -24,7 +24,7 @@ FLOORS: list[set[str]] = [
     {"slots"},
     {"slot_main", "cluster"},
     {"engines"},
-    {"progress", "memory"},
+    {"progress", "memory", "arguments"},
     {"api"},
     {"cli"},
     {"__init__"},

@@ -1,0 +1,81 @@
+"""The values that a user's options may have.
+
+Decides: what cannot be meant, and the one sentence that says so. Does not know: which face an option came by (``run``,
+``Server`` or the command line), defaults that depend on others, or what an engine honours.
+
+Each function returns the value as a Job or an engine has it, and raises InvalidJob for what it cannot be.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mincemeat import limits
+from mincemeat.errors import InvalidJob
+from mincemeat.model import UserFunctions
+from mincemeat.shuffle.recognise import map_side
+
+
+def checked_functions(functions: UserFunctions, preflight: bool) -> UserFunctions:
+    """``preflight``: whether they can be called with what they will be called with is asked, too."""
+    for name in ("mapfn", "reducefn", "collectfn", "partitionfn"):
+        function = getattr(functions, name)
+        if function is not None and not callable(function):
+            raise InvalidJob(f"{name} must be a function, not {type(function).__name__}")
+    checked_bool("sort", functions.sort)
+    if not isinstance(functions.sort_values, bool) and not callable(functions.sort_values):
+        raise InvalidJob(f"sort_values must be True, False or a key function, not {functions.sort_values!r}")
+    map_side(functions)  # raises for a combiner that cannot be one
+    if preflight:
+        from mincemeat.preflight import check_calls
+
+        check_calls(functions)
+    return functions
+
+
+def checked_int(name: str, value: int, least: int, most: int) -> int:
+    """A whole number from ``least`` to ``most``, both allowed. True and False are none."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidJob(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
+def checked_journal(journal: Any) -> str | None:
+    """The path as text. Nothing is looked for there yet."""
+    path = os.fspath(journal) if isinstance(journal, os.PathLike) else journal
+    if path is None or (isinstance(path, str) and path and "\0" not in path):
+        return path
+    raise InvalidJob(f"journal must be the path of a file, not {journal!r}")
+
+
+def checked_bool(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidJob(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def checked_on_error(on_error: str, max_attempts: int | None) -> bool:
+    """Whether bad records are skipped."""
+    if on_error not in ("raise", "skip"):
+        raise InvalidJob(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    least = limits.MAX_ATTEMPTS_TO_SKIP
+    if on_error == "skip" and max_attempts is not None and max_attempts < least:
+        raise InvalidJob(
+            f"on_error='skip' needs max_attempts of at least {least}, not {max_attempts}: one attempt as always, and "
+            "two that look for a record which ends its process"
+        )
+    return on_error == "skip"
+
+
+def checked_on_nondeterminism(value: str | None) -> str | None:
+    if value not in (None, "raise", "restart", "ignore"):
+        raise InvalidJob(f"on_nondeterminism must be 'raise', 'restart' or 'ignore', not {value!r}")
+    return value
+
+
+def checked_timeout(value: float | None) -> float | None:
+    """Seconds above 0, or None for no limit."""
+    if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
+        raise InvalidJob(f"task_timeout must be a positive number of seconds, not {value!r}")
+    return value
