@@ -12,9 +12,9 @@ import pytest
 
 from mincemeat import limits
 from mincemeat.cluster.blocks import read_sections
+from mincemeat.cluster.carrying import told
 from mincemeat.cluster.connection import dial
 from mincemeat.cluster.roster import WorkerRecord
-from mincemeat.cluster.session import told
 from mincemeat.errors import ConnectionFailed
 from mincemeat.journal.history import SplitGroup
 from mincemeat.model import Failure, FailureKind

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mincemeat.cluster import session as sessions
 from mincemeat.cluster.blocks import save
+from mincemeat.cluster.carrying import system_failure
 from mincemeat.cluster.fetching import Channels
 from mincemeat.errors import SpillSpaceExhausted
 from mincemeat.model import FailureKind
@@ -95,10 +95,10 @@ def test_a_worker_with_no_room_for_the_code_fails_its_attempts_and_stays(
 
 
 def test_the_caller_reads_the_same_of_a_workers_full_disk_as_of_its_slots() -> None:
-    failure = sessions.system_failure(disk_full("/small/blocks", 5))
+    failure = system_failure(disk_full("/small/blocks", 5))
     assert failure.kind is FailureKind.SYSTEM
     assert pickle.loads(failure.exception).path == "/small/blocks"
-    assert sessions.system_failure(OSError("odd")).exception == b""
+    assert system_failure(OSError("odd")).exception == b""
 
 
 def test_a_full_disk_of_the_coordinators_own_ends_the_job(tmp_path: Path) -> None:

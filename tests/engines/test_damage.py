@@ -16,8 +16,8 @@ import pytest
 
 import mincemeat
 from mincemeat import limits
+from mincemeat.cluster.carrying import Carrier
 from mincemeat.cluster.gathering import Gathering
-from mincemeat.cluster.session import WorkerSession
 from mincemeat.engines.local_run import _LocalRun
 from mincemeat.errors import JobFailed, PortInUse
 from mincemeat.model import AttemptId, Phase
@@ -176,16 +176,16 @@ def test_a_disk_that_damages_everything_ends_the_job_with_a_sentence(monkeypatch
 
 
 def damaging_workers(vandal: Vandal, monkeypatch: pytest.MonkeyPatch) -> None:
-    map_attempt = WorkerSession._map
+    map_attempt = Carrier._map
 
-    async def damaging(session: WorkerSession, job: Any, start: Any) -> Any:
-        reply = await map_attempt(session, job, start)
-        path = session._store.path(AttemptId.parse(start.attempt))
+    async def damaging(carrier: Carrier, start: Any) -> Any:
+        reply = await map_attempt(carrier, start)
+        path = carrier._store.path(AttemptId.parse(start.attempt))
         if os.path.exists(path):
             vandal.visit(path)
         return reply
 
-    monkeypatch.setattr(WorkerSession, "_map", damaging)
+    monkeypatch.setattr(Carrier, "_map", damaging)
 
 
 def relayed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,14 +222,14 @@ def test_copies_damaged_on_their_way_cost_no_map_task(monkeypatch: pytest.Monkey
                 for span in gathering._found[output.task.index]:
                     vandal.flip(span.path, span.offset, span.length)
 
-    map_attempt = WorkerSession._map
+    map_attempt = Carrier._map
 
-    async def noted(session: WorkerSession, job: Any, start: Any) -> Any:
+    async def noted(carrier: Carrier, start: Any) -> Any:
         started.append(start.attempt)
-        return await map_attempt(session, job, start)
+        return await map_attempt(carrier, start)
 
     monkeypatch.setattr(Gathering, "_find_at", damaging)
-    monkeypatch.setattr(WorkerSession, "_map", noted)
+    monkeypatch.setattr(Carrier, "_map", noted)
     monkeypatch.setattr(limits, "REDUCE_TASK_BYTES", 2_000)
     server = mincemeat.Server(LINES, jobs.words, jobs.total, split=5)
     assert run_server(server, clients=2) == jobs.count_words(LINES)
@@ -245,14 +245,14 @@ def test_results_damaged_on_a_worker_are_made_again(
     monkeypatch.setattr(limits, "INLINE_BODY_BYTES", inline_bytes)
     monkeypatch.setattr(limits, "REDUCE_TASK_BYTES", 2_000)
     vandal = Vandal(11, share=0.7)
-    reduce_done = WorkerSession._reduce_done
+    reduce_done = Carrier._reduce_done
 
-    async def damaging(session: WorkerSession, job: str, attempt: str, report: Any) -> Any:
-        path = JobStore(session._store.directory).path(AttemptId.parse(attempt))
+    async def damaging(carrier: Carrier, attempt: str, report: Any) -> Any:
+        path = JobStore(carrier._store.directory).path(AttemptId.parse(attempt))
         vandal.flip(path)
-        return await reduce_done(session, job, attempt, report)
+        return await reduce_done(carrier, attempt, report)
 
-    monkeypatch.setattr(WorkerSession, "_reduce_done", damaging)
+    monkeypatch.setattr(Carrier, "_reduce_done", damaging)
     output = f"{tmp_path}/counts.{ending}" if ending else None
     server = mincemeat.Server(LINES, jobs.words, jobs.total, output=output)
     assert dict(run_server(server, clients=2).items()) == jobs.count_words(LINES)

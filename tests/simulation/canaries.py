@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mincemeat.cluster import gathering, session, supply
+from mincemeat.cluster import carrying, gathering, supply
 from mincemeat.cluster.committing import Committer
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.cluster.fetching import Channels, Fetcher, HolderServer
@@ -362,7 +362,7 @@ def _nothing_is_uploaded(was: Any) -> Any:
     return upload
 
 
-@_canary(session, "attempt_timeout")
+@_canary(carrying, "attempt_timeout")
 def _no_time_limit(was: Any) -> Any:
     """An attempt that hangs is not ended."""
     return lambda limit, splits: 1e9

@@ -108,6 +108,13 @@ async def answer_with_blocks(connection: Connection, store: JobStore, body: byte
     await send_stretch(connection, stretch)
 
 
+def get(what: str, job: str, name: str = "", split: int = 0) -> messages.Get:
+    """A request to the server that needs neither partitions nor a ticket."""
+    return messages.Get(
+        what=what, job=job, name=name, split=split, first_partition=0, last_partition=0, ticket="", fetcher=""
+    )
+
+
 class Channels:
     """Data connections to the coordinator: opened when needed, at most a few, used again."""
 

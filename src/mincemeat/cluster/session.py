@@ -1,19 +1,15 @@
 """One worker's time with one server: from Hello to Bye.
 
-Decides: what a message of the server means to this worker's slots, and what a slot's answer means to the server. Does
-not know: how the connection came about, or what happens after it.
+Decides: what this worker says of itself, what a message of the server means here, and when the server is given up. Does
+not know: how the connection came about, what happens after it, or how an attempt is carried out (carrying.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
 import os
-import pickle
 import platform
-import shutil
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -21,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from mincemeat import limits
-from mincemeat.cluster.async_slots import Slot, SlotDied, SlotPool
-from mincemeat.cluster.blocks import read_span, receive_answer
+from mincemeat.cluster.async_slots import SlotPool
+from mincemeat.cluster.blocks import receive_answer
+from mincemeat.cluster.carrying import Carrier
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.fetching import (
     Channels,
     Fetcher,
     HolderServer,
-    Unreachable,
     answer_with_blocks,
+    get,
     is_loopback,
 )
-from mincemeat.cluster.gathering import Gathering
 from mincemeat.cluster.keeping import JOB, OUTPUTS
 from mincemeat.cluster.outside import OUTSIDE, Outside
 from mincemeat.errors import (
@@ -41,13 +37,10 @@ from mincemeat.errors import (
     MincemeatError,
     PortInUse,
     RemoteProtocolError,
-    SpillSpaceExhausted,
 )
 from mincemeat.limits import VERSION
-from mincemeat.model import AttemptId, Failure, FailureKind, Phase, RecordMark, Span, shorten
-from mincemeat.scheduler.policy import attempt_timeout
-from mincemeat.shuffle.store import JobStore, make_directory, telling_of_a_full_disk
-from mincemeat.slot_channel import Header, care_header, crash_failure, read_failure, timeout_failure
+from mincemeat.model import AttemptId, Phase
+from mincemeat.shuffle.store import JobStore, telling_of_a_full_disk
 from mincemeat.slots import SlotProcess
 from mincemeat.wire import messages
 
@@ -90,10 +83,8 @@ class WorkerSession:
         self._is_near = is_loopback(connection.peer[0])
         self._outside = outside
         self._fetcher: Fetcher | None = None
-        self._job: messages.JobStart | None = None
-        self._code = b""
+        self._carrier: Carrier | None = None
         self._has_code = asyncio.Event()
-        self._disk_failure: OSError | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._ticket_key = b""
@@ -268,211 +259,44 @@ class WorkerSession:
                 raise RemoteProtocolError(f"{type(message).__name__} is not a message to a worker")
 
     async def _begin(self, job: messages.JobStart) -> None:
-        self._job = job
         self.keep_seconds = job.keep_seconds
         self._holder.admit(self._ticket_key, job.job, self._store)
-        self._code = job.body
+        code = job.body
+        disk_failure: OSError | None = None
         try:
             if job.job != self._held_job:
                 self._store.clear()
                 with telling_of_a_full_disk(self._job_mark):
                     self._job_mark.write_text(job.job, "ascii")
-            if len(self._code) != job.code_bytes:
+            if len(code) != job.code_bytes:
                 path = self._scratch / "code"
                 await self._channels.get(get("code", job.job), path)
-                self._code = path.read_bytes()
+                code = path.read_bytes()
         except OSError as error:
             if isinstance(error, ConnectionFailed):
                 raise
-            self._disk_failure = error  # each attempt tells it, until the server gives this worker no more
+            disk_failure = error  # each attempt tells it, until the server gives this worker no more
+        assert self._fetcher is not None
+        self._carrier = Carrier(
+            job,
+            code,
+            self._scratch,
+            store=self._store,
+            pool=self._pool,
+            channels=self._channels,
+            fetcher=self._fetcher,
+            is_near=self._is_near,
+            disk_failure=disk_failure,
+        )
         self._has_code.set()
-
-    # -- attempts ----------------------------------------------------------------------------------------
 
     async def _attempt(self, start: messages.MapStart | messages.ReduceStart) -> None:
         """Carry out one attempt and tell the server how it went. Cancelled: end it, tell nothing."""
         await self._has_code.wait()
-        job = self._job
-        if job is None or start.job != job.job:
+        carrier = self._carrier
+        if carrier is None or start.job != carrier.job:
             raise RemoteProtocolError(f"{start.attempt} came before its job")
-        reply: messages.Message
-        attempt = AttemptId.parse(start.attempt)
-        try:
-            if self._disk_failure is not None:
-                raise self._disk_failure
-            if isinstance(start, messages.MapStart):
-                reply = await self._map(job, start)
-            else:
-                reply = await self._reduce(job, start)
-        except SlotDied as error:
-            failure = crash_failure(str(error), attempt, self._positions(start))
-            reply = told(job.job, start.attempt, failure)
-        except TimeoutError:
-            failure = timeout_failure(job.task_timeout_seconds or 0.0, attempt, self._positions(start))
-            reply = told(job.job, start.attempt, failure)
-        except Unreachable as error:
-            reply = messages.BlocksUnreachable(
-                job=job.job,
-                attempt=start.attempt,
-                holder=error.holder,
-                maps=error.maps,
-                reason=shorten(str(error), limits.MESSAGE_CHARS_MAX),
-                damaged=error.damaged,
-            )
-        except (MincemeatError, OSError) as error:
-            reply = told(job.job, start.attempt, system_failure(error))
-        finally:
-            if start.careful:
-                Path(self._positions(start)).unlink(missing_ok=True)
-        if isinstance(reply, messages.AttemptFailed) and reply.kind == FailureKind.SYSTEM.value:
-            log.warning("%s could not be carried out here: %s", start.attempt, reply.message)
-        await self._connection.send(reply)
-
-    def _positions(self, start: messages.MapStart | messages.ReduceStart) -> str:
-        """Where a careful attempt says where it is; "" for others."""
-        return str(self._scratch / f"{start.attempt}.positions") if start.careful else ""
-
-    def _care(self, job: messages.JobStart, start: messages.MapStart | messages.ReduceStart) -> Header:
-        if not start.careful:
-            return {}
-        return care_header(
-            self._positions(start),
-            skips=job.skips,
-            max_skipped=None if job.max_skipped < 0 else job.max_skipped,
-            skip=list(map(RecordMark, start.skip_records, start.skip_digests, start.skip_reasons)),
-        )
-
-    async def _map(self, job: messages.JobStart, start: messages.MapStart) -> messages.Message:
-        directory = self._scratch / f"{start.attempt}.splits"
-        try:
-            header, body = {"do": "map", "attempt": start.attempt, "splits": start.split_bytes}, start.body
-            if len(body) != sum(start.split_bytes):
-                make_directory(directory)
-                await self._channels.get(get("split", job.job, start.attempt), directory / "payloads")
-                header["payloads"] = str(directory / "payloads")
-            header |= self._care(job, start)
-            reply, body = await self._in_slot(job, header, body, splits=len(start.split_bytes))
-            if reply["did"] == "unreadable":  # files that only the server sees
-                make_directory(directory)
-                paths = [directory / str(number) for number in range(len(start.split_bytes))]
-                for number, path in enumerate(paths):
-                    await self._channels.get(get("split-data", job.job, start.attempt, number), path)
-                header = {"do": "map", "attempt": start.attempt, "data": list(map(str, paths))}
-                header |= self._care(job, start)
-                reply, body = await self._in_slot(job, header, b"", splits=len(paths))
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-        if reply["did"] == "unreadable":  # not even with its data
-            raise MincemeatError(reply["message"])
-        if reply["did"] != "done":
-            return told(job.job, start.attempt, read_failure(reply, body))
-        report = reply["report"]
-        return messages.MapDone(
-            job=job.job,
-            attempt=start.attempt,
-            records=report["records"],
-            pairs=report["pairs"],
-            seconds=report["seconds"],
-            spills=report["spills"],
-            partition_bytes=report["partition_bytes"],
-            skipped=report["skipped"],
-            set_aside=report["set_aside"],
-            digests=report.get("digests", ""),
-        )
-
-    async def _reduce(self, job: messages.JobStart, start: messages.ReduceStart) -> messages.Message:
-        partitions = range(start.first_partition, start.last_partition)
-        directory = self._scratch / f"{start.attempt}.fetched"
-        make_directory(directory)
-        try:
-            inputs = start.body
-            if len(inputs) != start.inputs_bytes:
-                path = directory / "inputs"
-                await self._channels.get(get("inputs", job.job, start.attempt), path)
-                inputs = path.read_bytes()
-            assert self._fetcher is not None
-            gathering = Gathering(self._fetcher, self._store, job.job, partitions, json.loads(inputs), directory)
-            await gathering.gather()
-            reply, body = await self._reduce_in_slot(job, start, gathering.spans)
-            while reply["did"] == "damaged":  # twice at most: then it raises
-                await gathering.replace(reply["spans"], reply["message"])
-                reply, body = await self._reduce_in_slot(job, start, gathering.spans)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-        if reply["did"] != "done":
-            return told(job.job, start.attempt, read_failure(reply, body))
-        return await self._reduce_done(job.job, start.attempt, reply["report"])
-
-    async def _reduce_in_slot(
-        self, job: messages.JobStart, start: messages.ReduceStart, spans: list[Span]
-    ) -> tuple[Header, bytes]:
-        header: Header = {
-            "do": "reduce",
-            "attempt": start.attempt,
-            "first": start.first_partition,
-            "last": start.last_partition,
-            "spans": spans,
-            **self._care(job, start),
-        }
-        return await self._in_slot(job, header, b"")
-
-    async def _reduce_done(self, job: str, attempt: str, report: dict[str, Any]) -> messages.Message:
-        identity = AttemptId.parse(attempt)
-        path = Path(self._store.path(identity))
-        size = path.stat().st_size
-        body = b""
-        try:
-            if size <= limits.INLINE_BODY_BYTES:
-                body = path.read_bytes()
-            else:
-                async with self._channels.channel() as connection:
-                    await connection.send(messages.Put(what="result", job=job, name=attempt, request=""))
-                    await connection.send_body(read_span(Span(str(path), 0, size)))
-                    await receive_answer(connection)
-        finally:  # also when it is cancelled meanwhile
-            self._store.drop(identity)
-        return messages.ReduceDone(
-            job=job,
-            attempt=attempt,
-            keys=report["keys"],
-            values=report["values"],
-            seconds=report["seconds"],
-            output_bytes=size,
-            skipped=report["skipped"],
-            set_aside=report["set_aside"],
-            body=body,
-        )
-
-    async def _in_slot(
-        self, job: messages.JobStart, header: Header, body: bytes, splits: int = 1
-    ) -> tuple[Header, bytes]:
-        """One exchange with a slot within the job's time limit for so many splits. Raises: SlotDied, TimeoutError."""
-        slot = await self._pool.take()
-        try:
-            if slot.prepared != job.job:
-                await self._prepare(slot, job)
-            limit = job.task_timeout_seconds
-            async with asyncio.timeout(None if limit is None else attempt_timeout(limit, splits)):
-                answer = await slot.exchange({**header, "near": self._is_near}, body)
-        except BaseException:  # dead, overdue or not wanted any more
-            self._pool.discard(slot)
-            self._store.drop(AttemptId.parse(header["attempt"]))
-            raise
-        self._pool.give_back(slot)
-        return answer
-
-    async def _prepare(self, slot: Slot, job: messages.JobStart) -> None:
-        await slot.send(
-            {
-                "do": "job",
-                "store": self._store.directory,
-                "partitions": job.partitions,
-                "memory_bytes": job.memory_bytes,
-                "digests": job.digests,
-            },
-            self._code,
-        )
-        slot.prepared = job.job
+        await self._connection.send(await carrier.carry_out(start))
 
     # -- blocks ------------------------------------------------------------------------------------------
 
@@ -522,35 +346,3 @@ class WorkerSession:
         self._connection.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._holder.close()
-
-
-def get(what: str, job: str, name: str = "", split: int = 0) -> messages.Get:
-    """A request to the server that needs neither partitions nor a ticket."""
-    return messages.Get(
-        what=what, job=job, name=name, split=split, first_partition=0, last_partition=0, ticket="", fetcher=""
-    )
-
-
-def system_failure(error: Exception) -> Failure:
-    """What this worker itself could not do for an attempt, its disk being full for example."""
-    # The caller should see the same exception as when a slot meets the full disk.
-    exception = pickle.dumps(error) if isinstance(error, SpillSpaceExhausted) else b""
-    return Failure(FailureKind.SYSTEM, str(error), exception_type=type(error).__name__, exception=exception)
-
-
-def told(job: str, attempt: str, failure: Failure) -> messages.AttemptFailed:
-    """``failure`` as the message that tells it, cut so that it fits into a frame."""
-    return messages.AttemptFailed(
-        job=job,
-        attempt=attempt,
-        kind=failure.kind.value,
-        message=shorten(failure.message, limits.MESSAGE_CHARS_MAX),
-        function=failure.function,
-        key=shorten(failure.key),
-        exception_type=shorten(failure.exception_type),
-        traceback=shorten(failure.traceback, limits.TRACEBACK_CHARS_MAX),
-        record=failure.record,
-        split=failure.split,
-        data=base64.b64encode(failure.data).decode("ascii"),
-        body=failure.exception if len(failure.exception) <= limits.EXCEPTION_BYTES_MAX else b"",
-    )
