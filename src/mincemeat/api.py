@@ -102,7 +102,7 @@ def run(
         max_skipped: more of them fail the job; None: any number may be set aside, 0: none.
         preflight: functions that cannot be called with their arguments are refused before anything starts. If the job
             lasts longer than half a second, a process on this machine takes a few records through all functions, and
-            what is missing in one of them (a NameError, an ImportError) fails the job then.
+            a name or module that is missing in one of them for all of these fails the job then.
         on_nondeterminism: of a map output that was lost, is made again, and differs from what was reduced already:
             ``"raise"``: the job fails; ``"restart"``: what has changed is reduced again, for which results are held
             back until the end; ``"ignore"``. Default: ``"raise"`` on a cluster, else ``"ignore"``.

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from mincemeat import limits, reducers
-from mincemeat.errors import InvalidJob, UserCodeError
+from mincemeat.errors import InvalidEmission, InvalidJob, UserCodeError
 from mincemeat.model import UserFunctions
-from mincemeat.preflight import check_calls, try_records
+from mincemeat.preflight import Finding, check_calls, try_records
 from mincemeat.sources.base import as_source
 
 # Of functions whose types are not as they should be.
@@ -138,8 +138,13 @@ def payloads(*values: Any) -> list[bytes]:
     return [source.payload(0)]
 
 
-def tried(functions: UserFunctions, *, is_everywhere: bool = True, skips: bool = False) -> UserCodeError | None:
+def found(functions: UserFunctions, *, is_everywhere: bool = True, skips: bool = False) -> Finding | None:
     return try_records(lambda: functions, payloads(1, 2, 3), is_everywhere=is_everywhere, skips=skips)
+
+
+def tried(functions: UserFunctions, *, is_everywhere: bool = True, skips: bool = False) -> UserCodeError | None:
+    finding = found(functions, is_everywhere=is_everywhere, skips=skips)
+    return None if finding is None else finding.error
 
 
 def emit(key: Any, value: Any) -> Any:
@@ -181,7 +186,7 @@ def calls_wrongly(key: Any, values: Any) -> Any:
     ("functions", "function", "cause"),
     [
         (UserFunctions(emit, misspelt), "reducefn", NameError),
-        (UserFunctions(emit, unbound), "reducefn", UnboundLocalError),
+        (UserFunctions(unbound), "mapfn", UnboundLocalError),
         (UserFunctions(emit, imports), "reducefn", ImportError),
         (UserFunctions(emit, None, misspelt), "collectfn", NameError),
         (UserFunctions(emit, None, None, misspelt), "partitionfn", NameError),
@@ -241,9 +246,90 @@ def test_what_other_machines_may_have_is_not_missed_here() -> None:
     assert tried(UserFunctions(emit, misspelt), is_everywhere=False) is not None
 
 
-def test_what_mapfn_raises_is_a_bad_record_where_these_are_skipped() -> None:
-    assert tried(UserFunctions(misspelt_map), skips=True) is None
+def of_each(key: Any, value: Any) -> Any:
+    yield value, value
+
+
+def unbound_for_few(key: Any, values: list[int]) -> int:
+    for value in values:
+        if value > 300:
+            last = value
+    return last
+
+
+def misspelt_for_some(key: Any, value: Any) -> Any:
+    return misspelt(value) if value == 1 else [(value, value)]
+
+
+def imports_for_some(key: Any, value: Any) -> Any:
+    return imports(value) if value == 1 else [(value, value)]
+
+
+def no_cell_yet() -> Any:
+    helper: int
+
+    def reducefn(key: Any, values: Any) -> Any:
+        return helper
+
+    if len(str(reducefn)) == 0:
+        helper = 1
+    return reducefn
+
+
+@pytest.mark.parametrize("skips", [False, True])
+@pytest.mark.parametrize(
+    "functions",
+    [
+        Wrong(emit, unbound_for_few),
+        Wrong(emit, None, unbound_for_few),
+        Wrong(of_each, misspelt_for_some),
+        Wrong(of_each, imports_for_some),
+        Wrong(of_each, None, imports_for_some),
+        Wrong(emit, no_cell_yet()),
+    ],
+)
+def test_what_may_come_from_few_values_is_left_to_the_job(functions: UserFunctions, skips: bool) -> None:
+    """An UnboundLocalError, or a name missing for one key of several, failed jobs that would have ended well."""
+    assert tried(functions, skips=skips) is None
+
+
+def test_a_record_that_would_be_set_aside_does_not_fail_the_job() -> None:
+    """With on_error="skip" an import that is missing for one record failed the job instead of the record."""
+    for mapfn in (misspelt_for_some, imports_for_some):
+        assert tried(UserFunctions(mapfn), skips=True) is None
+        assert tried(UserFunctions(mapfn), skips=False) is not None
+    assert tried(UserFunctions(unbound), skips=True) is None
+    assert tried(UserFunctions(misspelt_map), skips=True) is not None
     assert tried(UserFunctions(emit, misspelt), skips=True) is not None
+
+
+def test_what_is_not_known_is_not_claimed() -> None:
+    for functions, grounds in (
+        (UserFunctions(misspelt_map), "and this record would fail the job"),
+        (UserFunctions(emit, misspelt), "it failed so for the one key that was tried, with a few of its values"),
+        (UserFunctions(of_each, misspelt), "it failed so for all 3 keys that were tried, with a few of their values"),
+    ):
+        finding = found(functions)
+        assert finding is not None
+        assert finding.grounds == grounds
+
+
+def lazy(key: Any, values: list[int]) -> Any:
+    yield from values
+
+
+@pytest.mark.parametrize("output", ["", "jsonl", "tsv", "csv", "txt", "pickle", "sqlite"])
+def test_a_reducefn_that_gives_a_generator_is_refused_in_the_words_of_the_job(output: str) -> None:
+    error = tried(UserFunctions(emit, lazy, output=output))
+    assert error is not None
+    assert isinstance(error.__cause__, InvalidEmission)
+    assert "generator" in str(error.__cause__)
+    assert "'k'" in str(error.__cause__)
+
+
+def test_a_reducefn_that_gives_a_generator_for_some_keys_is_left_to_the_job() -> None:
+    functions = Wrong(of_each, lambda key, values: lazy(key, values) if key == 1 else key)
+    assert tried(functions) is None
 
 
 def test_no_function_is_called_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:

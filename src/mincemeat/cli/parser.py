@@ -194,8 +194,8 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "--preflight",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="try a few records on all functions while the job begins, so that a name or import that is missing in "
-        "reducefn shows at once (default: yes)",
+        help="try a few records on all functions while the job begins, so that a name that is missing in reducefn, or "
+        "a module (not on a cluster), shows at once (default: yes)",
     )
     engine.add_argument(
         "--on-nondeterminism",

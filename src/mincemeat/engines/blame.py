@@ -99,9 +99,8 @@ def _load_exception(failure: Failure) -> Exception | None:
 def preflight_error(failure: Failure) -> Exception:
     """What the caller should see raised for what a preflight found: as ``job_error``."""
     story = JobFailed(
-        f"{failure.function} raised {failure.exception_type}{failure.place()}, and would for any other: "
-        f"{failure.message}. The job stops before it comes to that. (preflight=False or --no-preflight goes without "
-        "this look ahead.)",
+        f"{failure.function} raised {failure.exception_type}{failure.place()} in a look ahead: {failure.message}. The "
+        "job stops before it comes to that; preflight=False (--no-preflight) goes without this look.",
         function=failure.function,
         key=failure.key,
         exception_type=failure.exception_type,
