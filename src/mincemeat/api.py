@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mincemeat import limits
 from mincemeat.arguments import (
     checked_bool,
+    checked_callback,
     checked_functions,
     checked_int,
     checked_journal,
+    checked_max_skipped,
     checked_on_error,
     checked_on_nondeterminism,
     checked_timeout,
@@ -128,6 +130,7 @@ def run(
         max_attempts=max_attempts,
         task_timeout=task_timeout,
         backups=backups,
+        on_nondeterminism=on_nondeterminism,
         journal=journal,
         password=password,
         host=host,
@@ -192,6 +195,9 @@ def run_job(
     source is still open: with the records that were set aside, if there are any, or the one that failed the job.
     """
     with sink:  # aborted by whatever is raised
+        if progress is not None:
+            checked_bool("progress", progress)
+        skips = checked_on_error(on_error, max_attempts)
         memory_bytes = slot_memory_bytes(memory, engine.local_slots)
         job = Job(
             job_id=os.urandom(6).hex(),  # not secrets: it takes 20 ms to import
@@ -202,9 +208,9 @@ def run_job(
             ),
             task_timeout_seconds=checked_timeout(task_timeout),
             backups=checked_bool("backups", True if backups is None else backups),
-            skips=checked_on_error(on_error, max_attempts),
+            skips=skips,
             preflight=checked_bool("preflight", preflight),
-            max_skipped=None if max_skipped is None else checked_int("max_skipped", max_skipped, 0, 2**31),
+            max_skipped=checked_max_skipped(max_skipped, skips),
             on_nondeterminism=checked_on_nondeterminism(on_nondeterminism),
             memory_bytes=memory_bytes,
             reduce_task_bytes=min(
@@ -266,6 +272,7 @@ def make_engine(
     max_attempts: int | None = None,
     task_timeout: float | None = None,
     backups: bool | None = None,
+    on_nondeterminism: str | None = None,
     journal: str | os.PathLike[str] | None = None,
     password: Password = "",
     host: str | None = None,
@@ -280,7 +287,9 @@ def make_engine(
     # record, or what all slots share: a second one beside it would only take memory and cores from the others.
     others_cannot = {"backups": backups or None, "password": password or None, "host": host, "port": port}
     if name == "inline":
-        retries = {"max_attempts": max_attempts, "task_timeout": task_timeout}
+        # Nothing is carried out a second time there, so nothing can differ.
+        noticing = None if checked_on_nondeterminism(on_nondeterminism) == "ignore" else on_nondeterminism
+        retries = {"max_attempts": max_attempts, "task_timeout": task_timeout, "on_nondeterminism": noticing}
         _refuse(name, {"workers": workers if workers != 1 else None, "journal": journal, **retries, **others_cannot})
         from mincemeat.engines.inline import InlineEngine
 
@@ -385,7 +394,7 @@ class Server:
             workers=workers,
             split=None if self.split is None else checked_int("split", self.split, 1, 2**31),
             journal=checked_journal(self.journal),
-            on_listening=self.on_listening,
+            on_listening=checked_callback("on_listening", self.on_listening),
         )
         sink = _sink(self.output)
         ended = run_job(

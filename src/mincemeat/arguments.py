@@ -20,9 +20,7 @@ from mincemeat.shuffle.recognise import map_side
 def checked_functions(functions: UserFunctions, preflight: bool) -> UserFunctions:
     """``preflight``: whether they can be called with what they will be called with is asked, too."""
     for name in ("mapfn", "reducefn", "collectfn", "partitionfn"):
-        function = getattr(functions, name)
-        if function is not None and not callable(function):
-            raise InvalidJob(f"{name} must be a function, not {type(function).__name__}")
+        checked_callback(name, getattr(functions, name))
     checked_bool("sort", functions.sort)
     if not isinstance(functions.sort_values, bool) and not callable(functions.sort_values):
         raise InvalidJob(f"sort_values must be True, False or a key function, not {functions.sort_values!r}")
@@ -68,6 +66,14 @@ def checked_on_error(on_error: str, max_attempts: int | None) -> bool:
     return on_error == "skip"
 
 
+def checked_max_skipped(max_skipped: int | None, skips: bool) -> int | None:
+    """So many records may be set aside; None for any number. Without ``skips`` it would mean nothing."""
+    value = None if max_skipped is None else checked_int("max_skipped", max_skipped, 0, 2**31)
+    if not skips and value != limits.MAX_SKIPPED:
+        raise InvalidJob("max_skipped= is for on_error='skip': without it no record is set aside, and the first fails")
+    return value
+
+
 def checked_on_nondeterminism(value: str | None) -> str | None:
     if value not in (None, "raise", "restart", "ignore"):
         raise InvalidJob(f"on_nondeterminism must be 'raise', 'restart' or 'ignore', not {value!r}")
@@ -76,6 +82,14 @@ def checked_on_nondeterminism(value: str | None) -> str | None:
 
 def checked_timeout(value: float | None) -> float | None:
     """Seconds above 0, or None for no limit."""
-    if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 < value < float("inf")):
         raise InvalidJob(f"task_timeout must be a positive number of seconds, not {value!r}")
+    return value
+
+
+def checked_callback(name: str, value: Any) -> Any:
+    """A function, or None for none."""
+    if value is not None and not callable(value):
+        raise InvalidJob(f"{name} must be a function, not {type(value).__name__}")
     return value

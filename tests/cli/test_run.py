@@ -200,6 +200,7 @@ def test_a_terminal_for_errors_gets_the_closing_line_unless_told_otherwise(
         (WORDCOUNT, [], "no input: {job} has no datasource, so name files or directories, or - for standard input"),
         (WORDCOUNT, ["nowhere.txt"], "no such file or directory: 'nowhere.txt'"),
         (WORDCOUNT + "datasource = {}", ["more.txt"], "{job} has a datasource of its own"),
+        (WORDCOUNT + "datasource = {}", ["--exclude", "x"], "{job} has a datasource of its own, so --exclude x"),
         (WORDCOUNT + "datasource = 7", [], "needs __iter__ and __getitem__"),
         (WORDCOUNT + "mapfn = 'text'", ["{job}"], "mapfn must be a function, not str"),
         ("", [], "the job file {job} defines neither mapfn nor reducefn"),

@@ -111,6 +111,10 @@ def _parse_run(words: list[str]) -> argparse.Namespace:
     if unknown:  # among them the inputs that follow the option nobody knows
         wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
         parser.error(f"unrecognized argument: {wrong} (see: mincemeat run --help)")
+    if "max_skipped" not in options:
+        options.max_skipped = limits.MAX_SKIPPED
+    elif options.on_error != "skip":
+        parser.error("--max-skipped is for --on-error skip: without it the first record that fails, fails the job")
     if options.engine is None:
         options.engine = "processes" if options.serve is None else "cluster"
     if options.engine != "cluster":
@@ -187,8 +191,9 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "--max-skipped",
         metavar="N",
         type=_count_or_any,
-        default=limits.MAX_SKIPPED,
-        help="fail the job when more records than that were set aside; any: never (default: %(default)s)",
+        default=argparse.SUPPRESS,  # so that one who says the default is noticed, too
+        help="with --on-error skip: fail the job when more records than that were set aside; any: never (default: "
+        f"{limits.MAX_SKIPPED})",
     )
     engine.add_argument(
         "--preflight",

@@ -93,6 +93,7 @@ def _engine(options: Namespace) -> Engine:
         max_attempts=options.max_attempts,
         task_timeout=options.task_timeout,
         backups=options.backups,
+        on_nondeterminism=options.on_nondeterminism,
         journal=options.journal,
         **network,
     )
@@ -116,6 +117,11 @@ def datasource_of(job: ModuleType, path: str, inputs: list[str], exclude: list[s
     if callable(datasource):
         return _called(datasource, path, inputs, {"exclude": exclude} if exclude else {})
     if datasource is not None:
+        if exclude:
+            raise InvalidJob(
+                f"{path} has a datasource of its own, so --exclude {exclude[0]} would have no effect; leave it out, or "
+                "make datasource a function of the list of inputs and exclude"
+            )
         if inputs:
             raise InvalidJob(
                 f"{path} has a datasource of its own, so nothing would read {inputs[0]}; leave the inputs out, "

@@ -1,0 +1,70 @@
+"""Options that would be accepted and mean nothing are refused, each in one sentence and before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import mincemeat
+from mincemeat import InvalidJob, limits
+from mincemeat.cli.parser import parse
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"max_skipped": 3}, "max_skipped= is for on_error='skip'"),
+        ({"max_skipped": None}, "max_skipped= is for on_error='skip'"),
+        ({"on_nondeterminism": "raise"}, "engine 'inline' cannot honour on_nondeterminism="),
+        ({"on_nondeterminism": "restart"}, "engine 'inline' cannot honour on_nondeterminism="),
+        ({"on_nondeterminism": "perhaps"}, "on_nondeterminism must be 'raise', 'restart' or 'ignore'"),
+        ({"progress": "x"}, "progress must be True or False, not 'x'"),
+        ({"progress": 1}, "progress must be True or False, not 1"),
+        ({"mapfn": 5}, "mapfn must be a function, not int"),
+        ({"sort_values": 5}, "sort_values must be True, False or a key function, not 5"),
+    ],
+)
+def test_run_refuses(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidJob, match=sentence) as refused:
+        mincemeat.run({1: 1}, engine="inline", **options)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("seconds", [True, False, float("nan"), float("inf"), 0, -1, "1"])
+def test_what_is_no_number_of_seconds_is_no_time_limit(seconds: Any) -> None:
+    """True was taken for one second."""
+    with pytest.raises(InvalidJob, match="task_timeout must be a positive number of seconds"):
+        mincemeat.run({1: 1}, task_timeout=seconds)
+
+
+@pytest.mark.parametrize("name", ["on_listening", "mapfn", "reducefn", "collectfn", "partitionfn"])
+def test_a_server_refuses_what_is_no_function(name: str) -> None:
+    """``on_listening=5`` was found out when workers had been started."""
+    server = mincemeat.Server({1: 1})
+    setattr(server, name, 5)
+    with pytest.raises(InvalidJob, match=f"{name} must be a function, not int"):
+        server.run_server(port=0)
+
+
+def test_a_server_refuses_as_run_does() -> None:
+    with pytest.raises(InvalidJob, match="max_skipped= is for"):
+        mincemeat.Server({1: 1}, max_skipped=3).run_server(port=0)
+
+
+def test_the_defaults_are_no_slip() -> None:
+    options: dict[str, Any] = {"max_skipped": limits.MAX_SKIPPED, "on_nondeterminism": "ignore", "progress": False}
+    assert mincemeat.run({1: 1}, engine="inline", **options) == {1: [1]}
+
+
+@pytest.mark.parametrize("many", ["3", "any", str(limits.MAX_SKIPPED)])
+def test_the_command_line_refuses_a_number_that_nothing_is_done_with(
+    many: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["run", "job.py", "--max-skipped", many])
+    assert ended.value.code == 2
+    assert "--max-skipped is for --on-error skip" in capsys.readouterr().err
+    asked = parse(["run", "job.py", "--on-error", "skip", "--max-skipped", many])
+    assert asked.max_skipped == (None if many == "any" else int(many))
+    assert parse(["run", "job.py"]).max_skipped == limits.MAX_SKIPPED
