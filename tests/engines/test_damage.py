@@ -18,7 +18,7 @@ import mincemeat
 from mincemeat import limits
 from mincemeat.cluster.carrying import Carrier
 from mincemeat.cluster.gathering import Gathering
-from mincemeat.engines.local_run import _LocalRun
+from mincemeat.engines.committing import LocalCommitter
 from mincemeat.errors import JobFailed, PortInUse
 from mincemeat.model import AttemptId, Phase
 from mincemeat.shuffle.store import JobStore
@@ -127,14 +127,14 @@ class Vandal:
 
 
 def damaging_slots(vandal: Vandal, monkeypatch: pytest.MonkeyPatch, phase: Phase) -> None:
-    committed = _LocalRun._committed
+    committed = LocalCommitter.committed
 
-    def damaging(run: _LocalRun, attempt: AttemptId, report: dict[str, Any]) -> Any:
+    def damaging(committer: LocalCommitter, attempt: AttemptId, report: dict[str, Any]) -> Any:
         if attempt.task.phase is phase:
-            vandal.visit(run._store.path(attempt))
-        return committed(run, attempt, report)
+            vandal.visit(committer._store.path(attempt))
+        return committed(committer, attempt, report)
 
-    monkeypatch.setattr(_LocalRun, "_committed", damaging)
+    monkeypatch.setattr(LocalCommitter, "committed", damaging)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -14,7 +14,7 @@ import pytest
 
 import mincemeat
 from mincemeat import limits
-from mincemeat.engines.local_run import _LocalRun
+from mincemeat.engines.committing import LocalCommitter
 from mincemeat.errors import InvalidJob, JobFailed
 from mincemeat.model import AttemptId, Phase
 from tests.kit.clusters import run_server, worker_process
@@ -178,19 +178,19 @@ def test_on_this_machine_a_damaged_output_is_compared_if_asked_for(
     """The third reduce task finds the output damaged, when two are done."""
     gate = Gate(tmp_path)
     gate.open()
-    committed = _LocalRun._committed
+    committed = LocalCommitter.committed
     done = []
 
-    def damaging(run: _LocalRun, attempt: AttemptId, report: dict[str, Any]) -> Any:
-        event = committed(run, attempt, report)
+    def damaging(committer: LocalCommitter, attempt: AttemptId, report: dict[str, Any]) -> Any:
+        event = committed(committer, attempt, report)
         if attempt.task.phase is Phase.REDUCE:
             done.append(attempt)
             if len(done) == 2:
-                for path in Path(run._store.directory).glob("m-*.blocks"):
+                for path in Path(committer._store.directory).glob("m-*.blocks"):
                     path.write_bytes(path.read_bytes()[:50])
         return event
 
-    monkeypatch.setattr(_LocalRun, "_committed", damaging)
+    monkeypatch.setattr(LocalCommitter, "committed", damaging)
     _, reducefn = job(gate, is_random=True)
     options: dict[str, Any] = {"partitionfn": place_in_partition, "partitions": 8, "workers": 1, "progress": False}
 

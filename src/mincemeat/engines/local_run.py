@@ -1,7 +1,8 @@
 """One job on slots of this machine.
 
-Decides: which slot process carries out which attempt, and when another one is started. The scheduler decides the rest:
-to it, this machine is one worker with several slots, whose map outputs lie in one directory that every slot reads.
+Decides: which slot process carries out which attempt, and when another one is started. When an attempt counts,
+committing.py decides, and the scheduler the rest: to it, this machine is one worker with several slots, whose map
+outputs lie in one directory that every slot reads.
 """
 
 from __future__ import annotations
@@ -13,23 +14,22 @@ import sys
 import time
 from collections import deque
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mincemeat import limits, usercode
 from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
+from mincemeat.engines.committing import LocalCommitter
 from mincemeat.engines.preflight import Preflight
 from mincemeat.engines.sampling import with_splitters
 from mincemeat.errors import BlockCorrupt, UserCodeError
-from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, Phase, Span
-from mincemeat.result_file import damage_of_results
+from mincemeat.model import AttemptId, Failure, FailureKind, Job, Span
 from mincemeat.scheduler import events, instructions
-from mincemeat.scheduler.digests import parse_digests
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.scratch import ScratchDirectory, sweep_soon
-from mincemeat.set_aside import RecordFailure, SetAside, decode_report
+from mincemeat.set_aside import RecordFailure, SetAside
 from mincemeat.shuffle.damage import is_damage
 from mincemeat.shuffle.store import JobStore, make_directory, writing_file
 from mincemeat.slot_channel import (
@@ -142,7 +142,7 @@ class _LocalRun:
         self._slots_max = slots
         self._scratch = scratch
         self._resumable = resumable
-        self._journal = None if resumable is None else resumable.journal
+        journal = None if resumable is None else resumable.journal
         self._store = JobStore(os.path.join(scratch, "blocks") if resumable is None else resumable.blocks_directory())
         self._machine = Machine(
             partitions=job.partitions,
@@ -151,10 +151,10 @@ class _LocalRun:
             skips=job.skips,
             max_skipped=job.max_skipped,
             on_nondeterminism=job.on_nondeterminism or "ignore",
-            life=0 if self._journal is None else self._journal.life,
+            life=0 if journal is None else journal.life,
         )
         self._drain = ResultDrain(
-            sink, stays_here=True, keep=self._journal is not None, hold=job.on_nondeterminism == "restart"
+            sink, stays_here=True, keep=journal is not None, hold=job.on_nondeterminism == "restart"
         )
         self._code: bytes | None = None
         self._slots: list[_Slot] = []
@@ -167,7 +167,17 @@ class _LocalRun:
         self._finished = False
         self.set_aside = SetAside()
         self.preflight: Preflight | None = None
-        self._is_planned = resumable is not None and resumable.is_planned
+        self._committer = LocalCommitter(
+            job,
+            _WORKER,
+            ledger,
+            machine=self._machine,
+            store=self._store,
+            drain=self._drain,
+            set_aside=self.set_aside,
+            journal=journal,
+            is_planned=resumable is not None and resumable.is_planned,
+        )
 
     def until_done(self, observe: Observer | None) -> None:
         self._handle(events.WorkerJoined(_WORKER, self._slots_max, self._go_on()))
@@ -233,7 +243,7 @@ class _LocalRun:
                 splits = self._ledger.pull(self._slots_max)
                 if splits is not None and self.preflight is not None:
                     self.preflight.see(splits, self._source)
-                self._note_splits(splits)
+                self._committer.splits_cut(splits)
                 self._handle(
                     events.InputExhausted() if splits is None else events.SplitsProduced(splits.start, len(splits))
                 )
@@ -244,9 +254,7 @@ class _LocalRun:
             case instructions.DropOutput():
                 self._store.drop(instruction.attempt)
             case instructions.DropResult(attempt=attempt):
-                if self._journal is not None:
-                    self._journal.void(attempt)
-                self._drain.take_back(attempt.task.index)
+                self._committer.take_back(attempt)
             case instructions.FailJob():
                 raise job_error(
                     instruction.failure,
@@ -259,30 +267,6 @@ class _LocalRun:
                 self._finished = True
             case _:  # exclusion and expiry do not happen to the only worker
                 pass
-
-    # -- the journal -------------------------------------------------------------------------------------
-
-    def _note_splits(self, splits: range | None) -> None:
-        if self._journal is not None and splits is not None:
-            self._journal.splits_cut(self._ledger.group_of(splits))
-        elif self._journal is not None:
-            self._journal.input_exhausted(self._ledger.splits_cut)  # the machine is not told of all of them yet
-
-    def _note_commit(self, attempt: AttemptId, report: MapReport | None, skipped: int = 0, set_aside: str = "") -> None:
-        """An attempt's output is whole: from here on nobody has to make it again, not even after a power cut."""
-        journal = self._journal
-        if journal is None:
-            return
-        if report is not None:
-            from mincemeat.journal.history import MapCommit
-
-            journal.map_committed(MapCommit(attempt, len(self._machine.splits_of(attempt)), _WORKER, report))
-        else:
-            if not self._is_planned:
-                journal.planned(self._machine.plan)
-                self._is_planned = True
-            journal.reduce_committed(attempt, self._store.path(attempt), skipped, set_aside)
-        journal.sync()
 
     # -- slots -------------------------------------------------------------------------------------------
 
@@ -464,7 +448,7 @@ class _LocalRun:
         _drop_data(slot)
         match header["did"]:
             case "done":
-                self._handle(self._committed(attempt, header["report"]))
+                self._handle(self._committer.committed(attempt, header["report"]))
             case "failed":
                 self._handle(events.AttemptFailed(_WORKER, attempt, read_failure(header, body)))
             case "damaged":
@@ -479,25 +463,6 @@ class _LocalRun:
             case "unreadable":
                 failure = Failure(kind=FailureKind.SYSTEM, message=header["message"])
                 self._handle(events.AttemptFailed(_WORKER, attempt, failure))
-
-    def _committed(self, attempt: AttemptId, report: dict[str, Any]) -> events.Event:
-        skipped: int = report["skipped"]
-        first = next(iter(decode_report(report["set_aside"])), None) if skipped else None
-        if attempt.task.phase is Phase.REDUCE:
-            damage = damage_of_results(self._store.path(attempt), self._job.functions.output)
-            if damage:
-                self._store.drop(attempt)
-                return events.AttemptLost(_WORKER, attempt, damage)
-            self.set_aside.committed(attempt, report["set_aside"])
-            self._note_commit(attempt, None, skipped, report["set_aside"])
-            self._drain.add(attempt.task.index, self._store.path(attempt))
-            return events.AttemptDone(_WORKER, attempt, (), skipped, first)
-        done = MapReport(**{**report, "partition_bytes": tuple(report["partition_bytes"])})
-        self.set_aside.committed(attempt, done.set_aside)
-        self._note_commit(attempt, done)
-        self._ledger.map_done(self._machine.splits_of(attempt), done)
-        digests = parse_digests(done.digests, self._job.partitions)
-        return events.AttemptDone(_WORKER, attempt, done.partition_bytes, skipped, first, digests)
 
     def _end_overdue(self, now: float) -> None:
         for slot in [slot for slot in self._slots if slot.deadline is not None and now >= slot.deadline]:
