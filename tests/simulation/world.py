@@ -406,7 +406,8 @@ class World:
 
     def check_orphans(self, now: float) -> None:
         """Files of attempts that are neither carried out nor committed do not stay for long."""
-        if self.faults.is_network_troubled or self.watch is None or self.is_over():
+        # When the job has ended everything goes with it, as soon as the caller, who may be slow, has taken note.
+        if self.faults.is_network_troubled or self.watch is None or self.is_over() or self.watch.machine.is_over:
             return
         committed = {attempt: self.process_named(worker) for attempt, worker in self.watch.committed.values()}
         orphans: dict[str, float] = {}
