@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from mincemeat import limits
 from mincemeat.describing import describe_failure
 from mincemeat.errors import TooManySkipped, UserCodeError
-from mincemeat.model import Failure, FailureKind, RecordMark, key_digest, key_text
+from mincemeat.model import Failure, RecordMark, key_digest, key_text
 from mincemeat.positions import PositionFile
-from mincemeat.scheduler.policy import excess_failure, is_excess
+from mincemeat.scheduler.policy import excess_failure, is_excess, skipped_failure
 from mincemeat.set_aside import Report
 
 
@@ -64,7 +64,7 @@ class Overseer:
         entered = Entered(record, key_text(key), pickled_record(key, value))
         mark = self._skip.get(record)
         if mark is not None and mark.digest == key_digest(entered.key):
-            self._add(Failure(FailureKind.CRASH, mark.reason, self._function), entered)
+            self._add(skipped_failure(mark, self._function), entered)
             return None
         if self._file is not None:
             self._file.enter(*entered)

@@ -149,10 +149,15 @@ class Failure(NamedTuple):
         return f"{key} (record {self.record} of split {self.split})" if self.split >= 0 else key
 
 
+# The exception_type of a failure of kind TIMEOUT, as of what Python raises after a time limit.
+TIME_LIMIT = "TimeoutError"
+
+
 class RecordMark(NamedTuple):
     """Which record of a task is meant: its number, and ``key_digest`` of its key, so that no other is taken for it.
 
-    ``reason``: how the process was lost that ran it, for a record that is not to be run any more.
+    ``reason``: how the process was lost that ran it, for a record that is not to be run any more; with the type of the
+    exception before it, as of ``told``, where it has one.
     """
 
     record: int
@@ -226,6 +231,11 @@ def shorten(text: str, limit: int = limits.REPR_CHARS_MAX) -> str:
         return text
     half = (limit - 3) // 2
     return f"{text[:half]}...{text[-half:]}"
+
+
+def told(exception_type: str, message: str) -> str:
+    """An exception as the last line of a traceback has it; either may be ""."""
+    return ": ".join(filter(None, (exception_type, message)))
 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

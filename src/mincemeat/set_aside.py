@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from mincemeat import limits
 from mincemeat.errors import JobFailed, ProtocolError
-from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten, told
 
 _MESSAGE_CHARS_MAX: Final = 1000
 
@@ -38,19 +38,19 @@ class Report:
         if len(self._listed) >= limits.SET_ASIDE_LISTED_MAX:
             return
         failure = failure._replace(message=shorten(failure.message, _MESSAGE_CHARS_MAX))
-        details = len(failure.traceback) + len(failure.exception) + len(failure.data)
-        if details > self._room:
+        if len(failure.exception) > limits.EXCEPTION_BYTES_MAX:  # its traceback says as much, and was shortened
+            failure = _without_exception(failure)
+        if _details(failure) > self._room:
             failure = _without_details(failure)
-        else:
-            self._room -= details
+        self._room -= _details(failure)
         self._listed.append(failure)
 
     def encode(self) -> str:
         """As text of at most ``limits.SET_ASIDE_REPORT_BYTES`` before base64; "" for nothing."""
         listed = self._listed = sorted(self._listed, key=lambda failure: failure.record)
         packed = _pack(listed)
-        # The record can be found by its position, where its exception cannot.
-        for shrunk in (_without_data, _without_details):
+        # The record can be found by its position, where its exception cannot; a traceback says most of what that does.
+        for shrunk in (_without_data, _without_exception, _without_details):
             if len(packed) > limits.SET_ASIDE_REPORT_BYTES:
                 listed = list(map(shrunk, listed))
                 packed = _pack(listed)
@@ -62,6 +62,14 @@ class Report:
 
 def _without_data(failure: Failure) -> Failure:
     return failure._replace(data=b"")
+
+
+def _without_exception(failure: Failure) -> Failure:
+    return failure._replace(exception=b"")
+
+
+def _details(failure: Failure) -> int:
+    return len(failure.traceback) + len(failure.exception) + len(failure.data)
 
 
 def _without_details(failure: Failure) -> Failure:
@@ -113,9 +121,10 @@ class RecordFailure(NamedTuple):
     """A record that the job set aside, in ``results.failures``.
 
     ``phase`` is "map" or "reduce", ``function`` the user's ("mapfn"), ``key`` a short repr. ``exception_type`` is ""
-    for a record that ended its process, and ``message`` says how. ``record`` counts from 0 in map task ``split``, or
-    among the keys of a reduce task (then ``split`` is -1). ``attempts``: how many its task had had then. ``pickled``
-    and ``data`` are the exception and the record, pickled, or ``b""``.
+    for a record that ended its process, "TimeoutError" for one whose time was over, and ``message`` says how.
+    ``record`` counts from 0 in map task ``split``, or among the keys of a reduce task (then ``split`` is -1).
+    ``attempts``: how many its task had had then. ``pickled`` and ``data`` are the exception and the
+    record, pickled, or ``b""``.
     """
 
     phase: str
@@ -147,8 +156,8 @@ class RecordFailure(NamedTuple):
         return loaded if isinstance(loaded, Exception) else None
 
     def __repr__(self) -> str:
-        what = f"{self.exception_type}: {self.message}" if self.exception_type else self.message
-        return f"<RecordFailure {self.function} for key {self.key}: {shorten(what)}>"
+        what = shorten(told(self.exception_type, self.message))
+        return f"<RecordFailure {self.function} for key {self.key}: {what}>"
 
 
 class SetAside:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mincemeat import limits
-from mincemeat.model import AttemptId, Failure, FailureKind, Phase, RecordMark
+from mincemeat.model import TIME_LIMIT, AttemptId, Failure, FailureKind, Phase, RecordMark
 
 if TYPE_CHECKING:
     import socket
@@ -122,7 +122,7 @@ def timeout_failure(seconds: float, attempt: AttemptId, positions: str = "") -> 
     failure = Failure(
         FailureKind.TIMEOUT,
         f"the attempt ran longer than task_timeout={seconds:g} seconds and was ended",
-        exception_type="TimeoutError",
+        exception_type=TIME_LIMIT,
     )
     return _placed(failure, attempt, positions, limits.CULPRIT_TIMEOUT_SHARE * seconds)
 

@@ -10,6 +10,7 @@ import zlib
 import pytest
 
 from mincemeat import limits
+from mincemeat.describing import describe_failure
 from mincemeat.errors import ProtocolError
 from mincemeat.model import AttemptId, Failure, FailureKind
 from mincemeat.set_aside import Report, SetAside, decode_report
@@ -110,3 +111,19 @@ def test_no_more_are_listed_than_anybody_reads(monkeypatch: pytest.MonkeyPatch) 
     kept = SetAside()
     kept.committed(AttemptId.parse("m-00007.1"), report(*map(failure, range(5))))
     assert [each.record for each in kept.failures()] == [0, 1, 2]
+
+
+def test_of_an_exception_of_megabytes_the_traceback_is_kept() -> None:
+    """With the exception its traceback was left out, too, and nothing said where it was raised."""
+    chance = random.Random(7)
+    for message in ("big" * 3_000_000, "".join(map(chr, chance.choices(range(32, 0xD000), k=1_000_000)))):
+        try:
+            raise ValueError(message)
+        except ValueError as error:
+            described = describe_failure(error)
+        (back,) = decode_report(report(described))
+        assert back.exception == b""
+        assert back.exception_type == "ValueError"
+        assert "raise ValueError(message)" in back.traceback
+        assert back.traceback.rstrip().endswith(message[-20:].rstrip())
+        assert back.message[:20] == message[:20]

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from mincemeat import cli
+from mincemeat.cli.failures import _kinds
+from mincemeat.set_aside import RecordFailure
 from tests.cli.conftest import Run
 
 JOB = """
@@ -281,3 +283,12 @@ def test_what_is_not_understood_is_refused(replay: Replay) -> None:
         with pytest.raises(SystemExit) as ended:
             replay(*words)
         assert ended.value.code == 2
+
+
+def test_two_lost_processes_are_told_in_the_plural() -> None:
+    """It read ``2 records were set aside (2 lost its process)``."""
+    lost = RecordFailure("map", "mapfn", "1", "", "exited", "", "", 3, "m-00000", 0, 0)
+    timed = lost._replace(exception_type="TimeoutError", message="too long")
+    assert _kinds((lost, lost, timed)) == "2 lost their process, 1 TimeoutError"
+    assert _kinds((lost, timed)) == "1 lost its process, 1 TimeoutError"
+    assert _kinds((lost,)) == "lost its process"

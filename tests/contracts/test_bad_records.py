@@ -109,6 +109,7 @@ def test_a_record_that_never_ends_is_found_by_its_time(engine: str) -> None:
     [failure] = results.failures
     assert (failure.key, failure.record) == ("7", 7)
     assert "task_timeout=1 seconds" in failure.message
+    assert failure.exception_type == "TimeoutError"  # as it is with on_error="raise"
 
 
 def test_a_split_that_is_too_long_as_a_whole_loses_no_record() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mincemeat import limits
-from mincemeat.model import FailureKind
+from mincemeat.model import Failure, FailureKind
 from mincemeat.scheduler import policy
 
 MB = 2**20
@@ -206,3 +206,21 @@ def test_an_attempt_over_many_splits_is_not_given_the_time_of_all(
     task_timeout: float, splits: int, seconds: float
 ) -> None:
     assert policy.attempt_timeout(task_timeout, splits) == seconds
+
+
+@pytest.mark.parametrize(
+    ("kind", "exception_type", "message"),
+    [
+        (FailureKind.CRASH, "", "the process that ran the user's function exited with code 3"),
+        (FailureKind.TIMEOUT, "TimeoutError", "the attempt ran longer than task_timeout=2 seconds and was ended"),
+    ],
+)
+def test_what_is_told_of_a_skipped_record_is_how_its_process_was_lost(
+    kind: FailureKind, exception_type: str, message: str
+) -> None:
+    """A record whose time was over had no exception_type when it was set aside."""
+    failure = Failure(kind, message, "mapfn", "7", exception_type, record=3)
+    mark = policy.lost_at(failure)
+    assert mark is not None
+    told = policy.skipped_failure(mark._replace(reason=policy.reason_to_skip(failure)), "mapfn")
+    assert told == Failure(kind, message, "mapfn", exception_type=exception_type)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from mincemeat import limits
 from mincemeat.cli.ending import say
 from mincemeat.errors import InvalidJob
-from mincemeat.model import shorten
+from mincemeat.model import shorten, told
 from mincemeat.set_aside import RecordFailure
 from mincemeat.sources.again import Kept, find_record, kept_record
 
@@ -115,13 +115,14 @@ def _kept(failure: RecordFailure, source: Source) -> Kept | None:
 
 def _kinds(failures: tuple[RecordFailure, ...]) -> str:
     """How many of which kind, the most frequent first."""
-    counts = Counter(failure.exception_type or "lost its process" for failure in failures).most_common(_SHOWN + 1)
-    told = [f"{count:,} {kind}" if len(failures) > 1 else kind for kind, count in counts[:_SHOWN]]
-    return ", ".join(told) + (", ..." if len(counts) > _SHOWN else "")
+    counts = Counter(failure.exception_type for failure in failures).most_common(_SHOWN + 1)
+    kinds = [(kind or f"lost {'its' if count == 1 else 'their'} process", count) for kind, count in counts[:_SHOWN]]
+    listed = [f"{count:,} {kind}" if len(failures) > 1 else kind for kind, count in kinds]
+    return ", ".join(listed) + (", ..." if len(counts) > _SHOWN else "")
 
 
 def _in_a_line(failure: RecordFailure) -> str:
-    what = f"{failure.exception_type}: {failure.message}" if failure.exception_type else failure.message
+    what = told(failure.exception_type, failure.message)
     return f"{failure.function} for key {failure.key}: {shorten(' '.join(what.split()))}"
 
 

@@ -21,7 +21,7 @@ from mincemeat.cli.ending import say, start_logging, user_traceback_of
 from mincemeat.cli.failures import read_failures
 from mincemeat.cli.regathering import elements_of, gather_again
 from mincemeat.errors import InvalidJob, MincemeatError
-from mincemeat.model import describe_key
+from mincemeat.model import TIME_LIMIT, describe_key
 from mincemeat.set_aside import RecordFailure
 from mincemeat.sources.again import read_record
 
@@ -57,9 +57,14 @@ def replay(options: Namespace) -> None:
         key, value = gather_again(job, failure.key, failures)
     if len(failures.records) > 1:
         say(f"record {options.number} of {len(failures.records)} in {options.failures}")
-    then = f"raised {failure.exception_type}" if failure.exception_type else f"did not survive: {failure.message}"
+    then = f"did not survive: {failure.message}" if _lost_its_process(failure) else f"raised {failure.exception_type}"
     say(f"{failure.function} for key {describe_key(key)}, which {then}")
     _run(failure, job, function, key, value, options.pdb)
+
+
+def _lost_its_process(failure: RecordFailure) -> bool:
+    """A function may raise TimeoutError, too; then it has a traceback."""
+    return failure.exception_type in ("", TIME_LIMIT) and not failure.traceback
 
 
 def _run(failure: RecordFailure, job: Any, function: Callable[..., Any], key: Any, value: Any, debug: bool) -> None:
@@ -70,10 +75,7 @@ def _run(failure: RecordFailure, job: Any, function: Callable[..., Any], key: An
         return list(elements_of(answer, key)) if is_map else answer
 
     try:
-        if failure.exception_type in ("", "TimeoutError") and not failure.traceback:
-            answer = _with_care(call, function, debug)
-        else:
-            answer = call()
+        answer = _with_care(call, function, debug) if _lost_its_process(failure) else call()
         if is_map:
             _show_pairs(answer)
             _check_pairs(job, key, answer)

@@ -27,7 +27,7 @@ def raise_original(error: UserCodeError) -> NoReturn:
     key = failure.place()
     where = error.function or "user code"
     story = JobFailed(
-        f"{where} raised {failure.exception_type}{key}: {failure.message}. The job stops.",
+        f"{where} raised {failure.exception_type}{_said(key, failure)}. The job stops.",
         function=error.function,
         key=error.key,
         exception_type=failure.exception_type,
@@ -98,9 +98,10 @@ def _load_exception(failure: Failure) -> Exception | None:
 
 def preflight_error(failure: Failure) -> Exception:
     """What the caller should see raised for what a preflight found: as ``job_error``."""
+    where = f"{failure.place()} in a look ahead"
     story = JobFailed(
-        f"{failure.function} raised {failure.exception_type}{failure.place()} in a look ahead: {failure.message}. The "
-        "job stops before it comes to that; preflight=False (--no-preflight) goes without this look.",
+        f"{failure.function} raised {failure.exception_type}{_said(where, failure)}. The job stops before it comes to "
+        "that; preflight=False (--no-preflight) goes without this look.",
         function=failure.function,
         key=failure.key,
         exception_type=failure.exception_type,
@@ -122,7 +123,7 @@ def _tell(
 ) -> str:
     function = f" in {failure.function}{failure.place()}" if failure.function else ""
     worker = f" on worker {failure.worker}" if failure.worker else ""
-    happened = f"{worker} {_what_happened(failure)}{function}: {failure.message}"
+    happened = f"{worker} {_what_happened(failure)}{_said(function, failure)}"
     stop = " The job stops"
     if counts is not None:
         known = "" if counts.input_exhausted else " known so far"
@@ -139,6 +140,11 @@ def _tell(
     times = "once" if attempts == 1 else f"{attempts} times"
     last = f"the last, {attempt}," if attempts > 1 else str(attempt)
     return f"{task.phase.name.lower()} task {task} failed {times}; {last}{happened}{text}"
+
+
+def _said(where: str, failure: Failure) -> str:
+    """``where``, and what the exception said, if it said anything."""
+    return f"{where}: {failure.message}" if failure.message else where
 
 
 def _what_happened(failure: Failure) -> str:

@@ -65,7 +65,7 @@ def _is_found(turn: Turn, attempt: AttemptRecord, failure: Failure) -> bool:
     if mark not in suspicion.lost_at:
         suspicion.lost_at.add(mark)
         return False
-    ledger.skip_record(attempt.task, mark._replace(reason=shorten(failure.message, limits.SKIP_REASON_CHARS_MAX)))
+    ledger.skip_record(attempt.task, mark._replace(reason=policy.reason_to_skip(failure)))
     return True
 
 

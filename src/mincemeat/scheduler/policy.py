@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from mincemeat import limits
-from mincemeat.model import Failure, FailureKind, RecordMark, key_digest
+from mincemeat.model import TIME_LIMIT, Failure, FailureKind, RecordMark, key_digest, shorten, told
 
 
 def coalesce(partition_bytes: Sequence[int], reduce_task_bytes: int, slots: int) -> list[range]:
@@ -95,6 +95,19 @@ def lost_at(failure: Failure) -> RecordMark | None:
     return RecordMark(failure.record, key_digest(failure.key))
 
 
+def reason_to_skip(failure: Failure) -> str:
+    """What ``RecordMark.reason`` says of the record at which a process was lost."""
+    return shorten(told(failure.exception_type, failure.message), limits.SKIP_REASON_CHARS_MAX)
+
+
+def skipped_failure(mark: RecordMark, function: str) -> Failure:
+    """What is told of a record that is not run any more: the failure that ``reason_to_skip`` was asked of."""
+    kind, _, message = mark.reason.partition(f"{TIME_LIMIT}: ")
+    if kind or not message:
+        return Failure(FailureKind.CRASH, mark.reason, function)
+    return Failure(FailureKind.TIMEOUT, message, function, exception_type=TIME_LIMIT)
+
+
 def is_excess(skipped: int, max_skipped: int | None) -> bool:
     """Whether a job that set ``skipped`` records aside has to fail for it."""
     return max_skipped is not None and skipped > max_skipped
@@ -106,8 +119,9 @@ def excess_failure(skipped: int, max_skipped: int | None, first: Failure | None)
     message = f"{count} set aside, and max_skipped={max_skipped} allows no more"
     if first is None:
         return Failure(FailureKind.EXCESS, message)
-    what = f"raised {first.exception_type}: " if first.kind is FailureKind.USER else ""
-    message += f". One of them: {first.function or 'a function'}{first.place()} {what or ''}{first.message}"
+    raised = f" raised {told(first.exception_type, first.message)}"
+    what = raised if first.kind is FailureKind.USER else f": {first.message}"
+    message += f". One of them: {first.function or 'a function'}{first.place()}{what}"
     return first._replace(kind=FailureKind.EXCESS, message=message)
 
 
