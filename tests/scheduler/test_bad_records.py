@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mincemeat.model import Failure, FailureKind, RecordMark, key_digest
-from mincemeat.scheduler import AttemptDone, ExcludeWorker, Instruction, JobState, StartAttempt, policy
+from mincemeat.scheduler import AttemptDone, ExcludeWorker, Instruction, JobState, StartAttempt, Tick, policy
 from tests.scheduler.kit import Stage, attempt, of_kind, starts, verdict
+from tests.scheduler.test_backups import late_phase
 
 KILLS = [FailureKind.CRASH, FailureKind.TIMEOUT]
 
@@ -99,6 +100,28 @@ def test_many_records_that_kill_use_up_no_attempts() -> None:
     stage.send(AttemptDone(worker, attempt(name), (1,) * 4, 100))
     assert stage.machine.counts().map_committed == 1
     assert of_kind(stage.said, ExcludeWorker) == []
+
+
+def test_a_backup_that_was_not_told_uses_up_no_attempt() -> None:
+    """It had begun beside the first one, as a record that hangs is slow; with both of them the attempts were spent."""
+    stage = late_phase(skips=True, max_attempts=3)
+    [(backup, name)] = starts(stage.send(Tick()))
+    assert of_kind(stage.fail("s", "m-00000.0", FailureKind.TIMEOUT), StartAttempt) == []
+    assert care(stage.fail(backup, name, FailureKind.TIMEOUT)) == (True, ())
+    assert care(kill(stage, "m-00000.2", 5, FailureKind.TIMEOUT)) == (True, ())
+    assert care(kill(stage, "m-00000.3", 5, FailureKind.TIMEOUT)) == (True, (mark(5),))
+
+
+def test_a_record_is_not_found_a_second_time_by_a_backup_that_was_not_told() -> None:
+    stage = late_phase(skips=True, max_attempts=3)
+    stage.fail("s", "m-00000.0", FailureKind.TIMEOUT)
+    kill(stage, "m-00000.1", 5)
+    stage.join("c")
+    [(_, backup)] = starts(stage.send(Tick(), at=stage.now + 100.0))
+    kill(stage, "m-00000.2", 5)
+    assert care(kill(stage, backup, 5)) == (True, (mark(5),))
+    assert stage.machine.ledger.set_aside_total == 1
+    assert stage.machine.ledger.map.tasks[0].failures == 0
 
 
 def test_where_a_process_was_lost_once_does_not_matter() -> None:

@@ -18,6 +18,7 @@ def fail_attempt(turn: Turn, attempt: AttemptRecord, failure: Failure) -> None:
     """``attempt``, which runs, ends FAILED."""
     ledger, task, worker = turn.ledger, attempt.task, attempt.worker
     ledger.failed_attempts += 1
+    tells_nothing_new = _tells_nothing_new(turn, attempt, failure)
     failed_elsewhere = bool(task.failed_on - {worker.name})
     if failure.kind is FailureKind.EXCESS:
         ledger.drop_attempt(attempt, AttemptState.FAILED, turn.now, shorten(failure.message))
@@ -41,7 +42,7 @@ def fail_attempt(turn: Turn, attempt: AttemptRecord, failure: Failure) -> None:
         return
     if attempt.others:
         return  # nobody knows which of them it was
-    task.failures += 1
+    task.failures += not tells_nothing_new
     is_damaged = policy.is_of_the_data(failure)
     if task.failures >= turn.rules.max_attempts or (is_damaged and task in ledger.damaged):
         turn.fail_job(failure, attempt)
@@ -50,6 +51,13 @@ def fail_attempt(turn: Turn, attempt: AttemptRecord, failure: Failure) -> None:
         ledger.damaged.add(task)
     if policy.counts_against_worker(failure.kind, failed_elsewhere=failed_elsewhere):
         hold_against(turn, worker, task)
+
+
+def _tells_nothing_new(turn: Turn, attempt: AttemptRecord, failure: Failure) -> bool:
+    """Whether it ran into what is known since it began: a backup that was not told, of a task that needs care."""
+    suspicion = None if attempt.others else turn.ledger.suspicions.get(attempt.task)
+    is_behind = suspicion is not None and attempt.known < len(suspicion.skip)
+    return turn.rules.skips and is_behind and policy.calls_for_care(failure)
 
 
 def _is_found(turn: Turn, attempt: AttemptRecord, failure: Failure) -> bool:
@@ -62,6 +70,8 @@ def _is_found(turn: Turn, attempt: AttemptRecord, failure: Failure) -> bool:
     if mark is None or not turn.rules.skips or attempt.others:
         return False
     suspicion = ledger.suspect(attempt.task)
+    if any(mark[:2] == known[:2] for known in suspicion.skip):
+        return False  # by one that was not told
     if mark not in suspicion.lost_at:
         suspicion.lost_at.add(mark)
         return False

@@ -420,6 +420,7 @@ class Machine:
         attempt = self.ledger.start_attempt(task, others, worker, self._turn.now)
         partitions = self.ledger.plan[task.id.index] if task.id.phase is Phase.REDUCE else None
         suspicion = None if others else self.ledger.suspicions.get(task)
+        attempt.known = -1 if suspicion is None else len(suspicion.skip)
         if suspicion is None:
             self._instruct(instructions.StartAttempt(worker.name, attempt.id, partitions, 1 + len(others)))
         else:

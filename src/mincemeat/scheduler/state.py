@@ -189,7 +189,19 @@ class AttemptRecord:
     Times are the driver's ``now``, in seconds.
     """
 
-    __slots__ = ("digests", "ended", "generation", "id", "others", "reason", "started", "state", "task", "worker")
+    __slots__ = (
+        "digests",
+        "ended",
+        "generation",
+        "id",
+        "known",
+        "others",
+        "reason",
+        "started",
+        "state",
+        "task",
+        "worker",
+    )
 
     def __init__(
         self,
@@ -210,6 +222,8 @@ class AttemptRecord:
         # How many times map outputs had been lost when it started: tells whether it can know a later output.
         self.generation = generation
         self.reason = ""
+        # How many bad records of its task it was told of; -1: it is not a careful one.
+        self.known = -1
         # Of the map output while it is committed; None if it has none.
         self.digests: Digests | None = None
 
