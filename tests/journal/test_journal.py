@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mincemeat import limits
-from mincemeat.errors import InvalidJob
+from mincemeat.errors import InvalidJob, SpillSpaceExhausted
 from mincemeat.journal import Journal, MapCommit, SplitGroup
 from mincemeat.journal.log import Log, LogFile
 from mincemeat.model import AttemptId, MapReport
@@ -47,6 +48,24 @@ def test_a_new_journal_has_no_history(path: Path) -> None:
     journal = Journal.open(path, IDENTITY)
     assert journal.history is None
     assert journal.life == 0
+    journal.close()
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_disk_that_is_full_as_a_job_begins_or_goes_on_is_told_in_our_words(
+    path: Path, has_begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is cut to its whole records then, and that is synced: a quota may show there first of all."""
+    if has_begun:
+        begun(path).close()
+    journal = Journal.open(path, IDENTITY)
+
+    def fail(size: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(journal._file, "truncate", fail)
+    with pytest.raises(SpillSpaceExhausted, match="make room there"):
+        journal.go_on() if has_begun else journal.begin("job-1", IDENTITY, ())
     journal.close()
 
 

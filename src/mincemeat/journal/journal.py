@@ -92,7 +92,7 @@ class Journal:
         """Write down whose journal this is. What lies in its directory is of no job that anybody can go on with."""
         shutil.rmtree(self.directory, ignore_errors=True)
         self._make_directory()
-        self._file.truncate(0)
+        self._truncate(0)
         head = {
             "journal": FORMAT,
             "mincemeat": limits.VERSION,
@@ -110,7 +110,7 @@ class Journal:
         """Begin another life with the job that ``history`` tells of."""
         assert self.history is not None
         self._make_directory()
-        self._file.truncate(self._size)
+        self._truncate(self._size)
         self._append({"life": self.history.lives})
         self.sync()
 
@@ -200,6 +200,12 @@ class Journal:
             self._lock.release()
 
     # -- the file ----------------------------------------------------------------------------------------
+
+    def _truncate(self, size: int) -> None:
+        try:
+            self._file.truncate(size)
+        except OSError as error:
+            raise self._told(error) from error
 
     def _append(self, record: Record) -> None:
         try:
