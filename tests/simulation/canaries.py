@@ -19,15 +19,19 @@ from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.cluster.fetching import Channels, Fetcher, HolderServer
 from mincemeat.cluster.recording import Recorder
 from mincemeat.cluster.session import WorkerSession
+from mincemeat.cluster.worker import _Worker
 from mincemeat.engines import bookkeeping
 from mincemeat.engines.resuming import Resumable
+from mincemeat.errors import SpillSpaceExhausted
 from mincemeat.journal.journal import Journal
-from mincemeat.model import AttemptId
-from mincemeat.scheduler import events, instructions, losses, machine, policy, remade
+from mincemeat.journal.log import Log
+from mincemeat.model import AttemptId, RecordMark, TaskId
+from mincemeat.scheduler import events, failures, instructions, losses, machine, policy, remade
 from mincemeat.scheduler.ledger import Ledger
 from mincemeat.scheduler.machine import Machine
 from mincemeat.scheduler.state import AttemptState, JobState, TaskRecord
 from mincemeat.scheduler.turn import Turn
+from mincemeat.set_aside import SetAside
 from mincemeat.shuffle import block
 from mincemeat.shuffle.store import JobStore
 from mincemeat.sources.mapping import MappingSource
@@ -511,32 +515,174 @@ def _nobody_listens_to_who_comes_back(was: Any) -> Any:
     return receive
 
 
+# -- bad records --------------------------------------------------------------------------------------------
+
+
+@_canary(failures, "_is_found")
+def _once_is_enough(was: Any) -> Any:
+    """A record at which a process was lost once is not run any more: it may have been chance."""
+
+    def is_found(turn: Turn, attempt: Any, failure: Any) -> bool:
+        mark = policy.lost_at(failure)
+        if mark is not None and turn.rules.skips and not attempt.others:
+            turn.ledger.suspect(attempt.task).lost_at.add(RecordMark(mark.record, mark.digest))
+        answer: bool = was(turn, attempt, failure)
+        return answer
+
+    return is_found
+
+
+@_canary(SetAside, "committed")
+def _set_aside_is_told_twice(was: Any) -> Any:
+    """What an attempt set aside stays listed when its task is attempted again."""
+
+    def committed(self: SetAside, attempt: AttemptId, report: str, worker: str = "") -> None:
+        before = self._reports.get(attempt.task)
+        was(self, attempt, report, worker)
+        if before is not None:
+            self._reports[TaskId(attempt.task.phase, 10_000 * attempt.number + attempt.task.index)] = before
+
+    return committed
+
+
+@_canary(Resumable, "tell_set_aside")
+def _set_aside_is_forgotten(was: Any) -> Any:
+    """A coordinator that goes on does not know what was set aside before."""
+    return lambda self, set_aside: None
+
+
+@_canary(policy, "is_excess")
+def _any_number_is_set_aside(was: Any) -> Any:
+    """max_skipped bounds nothing."""
+    return lambda skipped, max_skipped: False
+
+
+@_canary(failures, "_tells_nothing_new")
+def _backups_that_were_not_told_count(was: Any) -> Any:
+    """A backup that runs into a record which is suspected since uses up an attempt, too."""
+    return lambda turn, attempt, failure: False
+
+
+# -- draining -----------------------------------------------------------------------------------------------
+
+
+@_canary(Ledger, "drain_worker")
+def _draining_worker_is_given_work(was: Any) -> Any:
+    """It stays among those that are free."""
+
+    def drain(self: Ledger, worker: Any) -> None:
+        free = worker.name in self.free
+        was(self, worker)
+        if free:
+            self.free[worker.name] = worker
+
+    return drain
+
+
+@_canary(Machine, "_release_drained")
+def _nobody_is_released(was: Any) -> Any:
+    """Who wants to leave waits for its time to be over, though nobody needs it."""
+    return lambda self: None
+
+
+@_canary(machine._HANDLERS, events.WorkerDraining)
+def _who_wants_to_leave_is_gone(was: Any) -> Any:
+    """What it runs and holds counts as lost at once."""
+    return lambda self, event: self._worker_left(events.WorkerLeft(event.worker, "it wants to leave"))
+
+
+@_canary(_Worker, "drain")
+def _drain_is_to_stop(was: Any) -> Any:
+    """A worker that is asked to leave does so at once."""
+    return lambda self: self.stop()
+
+
+@_canary(WorkerSession, "drain")
+def _draining_knows_no_end(was: Any) -> Any:
+    """A worker that is needed stays for as long as it is."""
+
+    def drain(self: WorkerSession) -> int | None:
+        answer: int | None = was(self)
+        if answer is not None and not self._is_over:
+            self._patience.reschedule(1e6)
+        return answer
+
+    return drain
+
+
+# -- the coordinator's disk ---------------------------------------------------------------------------------
+
+
+@_canary(Log, "append")
+def _failed_write_is_taken_for_one(was: Any) -> Any:
+    """A record that the disk did not take counts as written."""
+
+    def append(self: Log, record: Any) -> None:
+        try:
+            was(self, record)
+        except OSError:
+            self._failure = None
+
+    return append
+
+
+@_canary(Journal, "sync")
+def _failed_sync_is_taken_for_one(was: Any) -> Any:
+    """The disk says that it has failed, and what waits for it goes on."""
+
+    def sync(self: Journal) -> None:
+        with contextlib.suppress(OSError):
+            was(self)
+
+    return sync
+
+
+@_canary(Coordinator, "crashed")
+def _own_full_disk_is_passed_over(was: Any) -> Any:
+    """A coordinator whose disk is full waits for better times."""
+
+    def crashed(self: Coordinator, error: BaseException) -> None:
+        if not isinstance(error, SpillSpaceExhausted):
+            was(self, error)
+
+    return crashed
+
+
 # Where each was found when it was last looked for from seed 0 on (--canaries): tried first, to save time.
 FOUND_AT: dict[str, int] = {
     "no_attempt_check": 9,
     "late_done_is_believed": 123,
     "heartbeat_is_not_counted": 7,
-    "unreachable_is_only_a_loss": 12,
-    "too_much_is_made_again": 43,
+    "unreachable_is_only_a_loss": 35,
+    "too_much_is_made_again": 35,
     "committed_output_is_dropped": 9,
-    "reduce_does_not_wait_for_maps": 18,
+    "reduce_does_not_wait_for_maps": 12,
     "failure_is_not_remembered": 11,
-    "attempts_outlive_the_job": 166,
+    "attempts_outlive_the_job": 30,
     "differences_are_not_noticed": 30,
-    "fetched_blocks_are_kept": 30,
-    "inputs_are_not_looked_up_again": 12,
+    "inputs_are_not_looked_up_again": 21,
     "relay_is_refused": 18,
     "own_blocks_of_the_first_spill_only": 330,
     "checksums_are_not_looked_at": 285,
+    "fetched_blocks_are_kept": 30,
     "nothing_is_uploaded": 18,
-    "no_time_limit": 19,
+    "no_time_limit": 13,
     "connections_are_left_open": 9,
     "fetchers_connections_are_left_open": 9,
-    "commit_before_it_is_recorded": 192,
     "commit_before_sync": 65,
-    "torn_record_is_left": 80,
+    "torn_record_is_left": 20,
     "resume_without_outputs": 11,
     "resume_without_plan": 77,
-    "lives_are_not_told_apart": 11,
     "nobody_listens_to_who_comes_back": 29,
+    "once_is_enough": 39,
+    "set_aside_is_told_twice": 81,
+    "set_aside_is_forgotten": 115,
+    "any_number_is_set_aside": 220,
+    "backups_that_were_not_told_count": 70,
+    "draining_worker_is_given_work": 45,
+    "nobody_is_released": 116,
+    "who_wants_to_leave_is_gone": 39,
+    "drain_is_to_stop": 39,
+    "draining_knows_no_end": 188,
+    "failed_sync_is_taken_for_one": 222,
 }

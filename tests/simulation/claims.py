@@ -6,37 +6,31 @@ without the program's own bookkeeping wherever that can be: from the messages an
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any
 
 from mincemeat import limits
 from mincemeat.cluster.coordinator import Coordinator
-from mincemeat.errors import BlockCorrupt
+from mincemeat.errors import BlockCorrupt, SpillSpaceExhausted
 from mincemeat.model import AttemptId, FailureKind, Phase, TaskId
 from mincemeat.scheduler import events, instructions, invariants, policy
 from mincemeat.scheduler.events import Event
 from mincemeat.scheduler.instructions import Instruction
 from mincemeat.scheduler.machine import Machine
-from mincemeat.scheduler.state import AttemptState
+from mincemeat.scheduler.state import AttemptState, WorkerState
 from mincemeat.shuffle.partition import make_partitioner
-from tests.simulation.plan import POISON
+from tests.simulation.broken import Broken, claim
+from tests.simulation.plan import COORDINATOR_FULL, POISON
 
 if TYPE_CHECKING:
     from tests.simulation.jobs import SimJob
+    from tests.simulation.loop import Process
     from tests.simulation.world import World
 
 # Ticks come every half second, and a coordinator that was frozen ticks first of all.
 _TICK_SECONDS = 0.75
 _ROUNDING = 1e-6
-
-
-class Broken(AssertionError):
-    """A claim does not hold."""
-
-
-def claim(holds: object, sentence: str) -> None:
-    if not holds:
-        raise Broken(sentence)
 
 
 class Watch:
@@ -54,10 +48,14 @@ class Watch:
         self._heard: dict[str, float] = {}
         self._left: set[str] = set()
         self._excluded: set[str] = set()
-        self._draining: set[str] = set()
+        self._draining: dict[str, None] = {}
+        self.released: dict[str, None] = {}
+        self._process = world.coordinating
         self._joined: dict[str, None] = {}
         # By task, where an attempt of it has failed.
         self._failed_on: dict[TaskId, set[str]] = {}
+        # By task, how many of its records are known to end processes: what failed before is nobody's fault.
+        self._skipped: dict[TaskId, int] = {}
         self.ended: list[Instruction] = []
         self.events = 0
 
@@ -81,10 +79,11 @@ class Watch:
             case events.WorkerLeft():
                 self._left.add(event.worker)
             case events.WorkerDraining():
-                self._draining.add(event.worker)
+                self._draining[event.worker] = None
             case events.AttemptFailed():
                 self._note_failure(event)
         was_over = self.machine.is_over
+        before = self._running_on(event.worker) if isinstance(event, events.WorkerDraining) else []
         if not was_over:
             self._check_tables()  # when what the event before brought about is done
         answer = self._handle(event, now)
@@ -97,12 +96,36 @@ class Watch:
         for instruction in answer:
             self._world.trace.note(now, "  so", type(instruction).__name__, _about(instruction))
             self._check_instruction(instruction, now)
+        if isinstance(event, events.WorkerDraining):
+            after = self._running_on(event.worker)
+            claim(before == after, f"{event.worker} wants to leave: it ran {before}, and is counted on for {after}")
         if not was_over:
+            self._check_needless()
             self._check_exclusion(event)
             self._check_leases(now)
         if isinstance(event, events.Tick):
             self._world.check_orphans(now)
         return answer
+
+    def _running_on(self, worker: str) -> list[AttemptId]:
+        """What the scheduler believes to be carried out there."""
+        record = self.machine.ledger.workers.get(worker)
+        is_there = record is not None and record.state is not WorkerState.LEFT
+        return [attempt.id for attempt in record.running] if record is not None and is_there else []
+
+    def _needs(self, worker: str) -> list[AttemptId]:
+        """What ``worker`` carries out, and the map outputs that it holds."""
+        running = [attempt for attempt, name in self.running.items() if name == worker]
+        held = [
+            attempt for task, (attempt, name) in self.committed.items() if name == worker and task.phase is Phase.MAP
+        ]
+        return running + held
+
+    def _check_needless(self) -> None:
+        """Who wants to leave and is not needed is told that it may."""
+        for worker in self._draining:
+            if worker in self._joined and worker not in self._left and not self.machine.is_over:
+                claim(self._needs(worker), f"{worker} wants to leave, and nobody needs it, and it is not released")
 
     def _check_instruction(self, instruction: Instruction, now: float) -> None:
         claim(not self.ended or isinstance(instruction, instructions.CancelAttempt), f"{instruction} after the end")
@@ -110,8 +133,12 @@ class Watch:
             case instructions.StartAttempt(worker=worker, attempt=attempt):
                 claim(worker not in self._left, f"{attempt} is started on {worker}, which has left")
                 claim(worker not in self._excluded, f"{attempt} is started on {worker}, which is excluded")
+                claim(worker not in self._draining, f"{attempt} is started on {worker}, which wants to leave")
                 claim(attempt not in self._world.started, f"{attempt} is started a second time")
                 self.running[attempt] = self._world.started[attempt] = worker
+                if len(instruction.skip) > self._skipped.get(attempt.task, 0):
+                    self._skipped[attempt.task] = len(instruction.skip)
+                    self._failed_on.pop(attempt.task, None)
                 failed_on = self._failed_on.get(attempt.task, set())
                 record = self.machine.ledger.find_task(attempt.task)
                 lost_on = frozenset() if record is None else record.lost_on
@@ -126,6 +153,11 @@ class Watch:
                     all(commit != (attempt, worker) for commit in self.committed.values()),
                     f"{worker} is told to delete {attempt}, which is committed there",
                 )
+            case instructions.ReleaseWorker(worker=worker):
+                claim(worker in self._draining, f"{worker} is released, and did not want to leave")
+                claim(not self._needs(worker), f"{worker} is released, and has {self._needs(worker)}")
+                self.released[worker] = None
+                self._left.add(worker)
             case instructions.ExcludeWorker(worker=worker):
                 self._excluded.add(worker)
             case instructions.ReadmitWorker(worker=worker):
@@ -136,7 +168,7 @@ class Watch:
 
     def _available(self) -> set[str]:
         """Who may be given work."""
-        return self._joined.keys() - self._left - self._excluded - self._draining
+        return self._joined.keys() - self._left - self._excluded - self._draining.keys()
 
     def _note_failure(self, event: events.AttemptFailed) -> None:
         if self.running.get(event.attempt) != event.worker:
@@ -224,6 +256,7 @@ class Watch:
             f"{attempt} is committed on {worker} and was started on {self.running.get(attempt)}",
         )
         claim(worker not in self._left, f"{attempt} is committed on {worker}, which has left")
+        claim(self._process not in self._world.paper.failed, f"{attempt} is committed, and cannot be recorded any more")
         self._world.check_output(attempt, worker)
         self._world.makers[attempt] = worker
 
@@ -240,7 +273,8 @@ class Watch:
     def _check_lost_commit(self, event: Event, task: TaskId, attempt: AttemptId, worker: str) -> None:
         """An acknowledged commit is never redone while its output survives, and can be had."""
         plan = self._world.plan
-        if task.phase is Phase.REDUCE and plan.whims and plan.on_nondeterminism == "restart":
+        may_differ = plan.whims or not self._world.aside.is_steady
+        if task.phase is Phase.REDUCE and may_differ and plan.on_nondeterminism == "restart":
             self._world.acknowledged.pop(task, None)  # taken back, which a coordinator that goes on may know
             return
         claim(task.phase is Phase.MAP, f"the result of {task} was committed and is to be made again ({event})")
@@ -308,6 +342,8 @@ def check_end(world: World) -> None:
     claim(all(times == 1 for times in sink.times.values()), f"keys came more than once: {sink.times}")
     if plan.whims:
         _check_whims(sink.results, job)
+    elif plan.skips:
+        _check_aside(world, sink.results)
     else:
         claim(sink.results == job.answer, f"the answer is wrong: {_difference(sink.results, job.answer)}")
     assert world.coordinator is not None
@@ -319,6 +355,23 @@ def check_end(world: World) -> None:
     claim(snapshot.records == len(job.records), f"{snapshot.records} of {len(job.records)} records were counted")
     claim([type(end) for end in watch.ended] == [instructions.FinishJob], f"the job ended with {watch.ended}")
     claim(not world.caller.source._payloads, "the datasource keeps payloads of splits that are committed")
+
+
+def _check_aside(world: World, results: dict[Any, Any]) -> None:
+    """What is told as set aside is what had to be, and the answer is the one without it."""
+    assert world.caller is not None
+    listed = world.aside.check(world.caller.caller.failures(), world.acknowledged.values())
+    answer = world.job.answer_without(listed)
+    claim(results == answer, f"the answer is wrong: {_difference(results, answer)}")
+
+
+def check_told(world: World, process: Process, error: OSError) -> None:
+    """The coordinator's own disk is told to be at fault: it is, and in words that help."""
+    claim(world.disk_has_failed(process), f"no disk of the coordinator's has failed, and the job ended with {error!r}")
+    if error.errno == errno.EIO:
+        return
+    claim(isinstance(error, SpillSpaceExhausted), f"a full disk is told as {error!r}")
+    claim("is full" in str(error) and "make room there" in str(error), f"it does not say what to do: {error}")
 
 
 def _check_whims(results: dict[Any, Any], job: SimJob) -> None:
@@ -337,6 +390,12 @@ def check_failure(world: World, error: BaseException) -> None:
     watch, plan = world.watch, world.plan
     if world.faults.happened["coordinator killed"] and isinstance(error, world.Killed):
         return
+    end_of_job = watch.ended[0] if watch is not None and watch.ended else None
+    failure = end_of_job.failure if isinstance(end_of_job, instructions.FailJob) else None
+    if world.aside.check_excess(error, failure):
+        return
+    if isinstance(error, OSError) and not plan.journal and world.faults.happened[COORDINATOR_FULL]:
+        return  # there was no room for results, and no journal to go on from
     assert watch is not None
     if isinstance(error, BlockCorrupt) and any(
         os.path.basename(path).startswith("r-") for path in world.faults.damaged
@@ -353,10 +412,10 @@ def check_failure(world: World, error: BaseException) -> None:
     if plan.poison and end.failure.exception_type.endswith("Unlucky"):
         world.faults.happened[POISON] += 1
         return
-    if plan.whims and end.failure.kind is FailureKind.NONDETERMINISM:
+    if (plan.whims or not world.aside.is_steady) and end.failure.kind is FailureKind.NONDETERMINISM:
         claim(plan.on_nondeterminism == "raise", "the job failed, and was to be restarted where it matters")
         return
-    spent = task.failures >= plan.max_attempts
+    spent = task.failures >= plan.max_attempts and world.aside.may_spend_attempts
     # One fault may lose one task a few times, but not so often.
     struck = world.faults.is_network_troubled or sum(world.faults.happened.values()) > limits.LOST_ATTEMPTS_MAX / 3
     lost = task.losses > limits.LOST_ATTEMPTS_MAX and struck
@@ -365,6 +424,8 @@ def check_failure(world: World, error: BaseException) -> None:
 
 def check_leftovers(world: World) -> None:
     """Nobody is there any more: neither is anything that they had."""
+    for process, times in world.paper.failed.items():
+        claim(not times, f"{process} wrote {times} times to its journal behind a write or a sync that had failed")
     for machine in world.machines:
         for process in machine.processes:
             if process.is_alive:

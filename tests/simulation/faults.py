@@ -6,6 +6,7 @@ nothing goes wrong any more.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from mincemeat.wire import messages
 from mincemeat.wire.messages import KINDS
 from tests.simulation.jobs import Fate
 from tests.simulation.loop import Process
-from tests.simulation.plan import ENDING, KILLED_AT, POWER, WHIM, Plan
+from tests.simulation.plan import COORDINATOR_FULL, DRAINED, DRAINED_TWICE, ENDING, KILLED_AT, POWER, WHIM, Plan
 
 if TYPE_CHECKING:
     from tests.simulation.world import SimMachine, World
@@ -50,6 +51,10 @@ class Faults:
         self._chance = plan.chance("faults")
         self._fates = plan.chance("fates")
         self._mail = plan.chance("mail")
+        # Of what came later, so that what came before is drawn as it was.
+        self._stops = plan.chance("stops")
+        self._drains = plan.chance("drains of workers")
+        self._spaces = plan.chance("coordinator's space")
         self.happened: Counter[str] = Counter()
         self.is_calm = False
         # Workers whose outputs may rightly be taken for lost, and whether that goes for all of them.
@@ -86,6 +91,7 @@ class Faults:
         world.network.blocked.clear()
         self._slow.clear()
         self._doomed.clear()
+        world.paper.is_calm = True
         for machine in world.machines:
             machine.disk.room = None
             for process in machine.processes:
@@ -119,6 +125,8 @@ class Faults:
         if self._is_chosen(worker, self._raising, "function raises on one worker"):
             fate.raises = True
         fate.code_is_missing = self._is_chosen(worker, self._without_code, "code missing")
+        if self._plan.skips and (fate.kills or fate.hangs):
+            fate.stops_at = self._stops.choice([-1, 0, 0, 1, 2])
         return fate
 
     def _befalls(self, does: bool, kind: str) -> bool:
@@ -147,7 +155,7 @@ class Faults:
             self._doomed[sender] = left - 1
             if not left:
                 del self._doomed[sender]
-                self._hit("worker killed at a message", sender, KINDS[kind].__name__)
+                self.hit("worker killed at a message", sender, KINDS[kind].__name__)
                 self._world.kill(sender)
 
     def moment(self, process: Process, what: str) -> None:
@@ -156,12 +164,12 @@ class Faults:
             return
         self.moments += 1
         if self.moments in self._plan.kill_at:
-            self._hit(KILLED_AT, process, f"{what} ({self.moments})")
+            self.hit(KILLED_AT, process, f"{what} ({self.moments})")
             self.end_coordinator()
 
     def end_coordinator(self) -> None:
         if self._plan.loses_power:
-            self._hit(POWER, self._world.coordinating)
+            self.hit(POWER, self._world.coordinating)
         self._world.kill(self._world.coordinating, loses_power=self._plan.loses_power)
 
     def copies(self, sender: Process, kind: int, is_control: bool) -> list[float]:
@@ -186,7 +194,7 @@ class Faults:
         if not self.is_calm and not self._world.is_over():
             _STRIKES[kind](self)
 
-    def _hit(self, kind: str, whom: object, text: str = "") -> None:
+    def hit(self, kind: str, whom: object, text: str = "") -> None:
         self.happened[kind] += 1
         self._world.trace.note(self._world.loop.time(), "FAULT", whom, f"{kind} {text}")
 
@@ -197,7 +205,7 @@ class Faults:
 
     def _kill_worker(self) -> None:
         if (process := self._pick(frozen=True)) is not None:
-            self._hit("worker killed", process)
+            self.hit("worker killed", process)
             self._world.kill(process)
             self._return(process)
 
@@ -209,7 +217,7 @@ class Faults:
     def _lose_machine(self) -> None:
         """Its power fails: nobody is told."""
         if (process := self._pick(frozen=True)) is not None:
-            self._hit("machine lost", process)
+            self.hit("machine lost", process)
             network = self._world.network
             for other in self._world.machines:
                 network.blocked[process.host, other.host] = float("inf")
@@ -219,9 +227,29 @@ class Faults:
 
     def _stop_worker(self) -> None:
         if (process := self._pick(frozen=True)) is not None:
-            self._hit("worker stopped", process)
+            self.hit("worker stopped", process)
             self._world.stop(process)
             self._return(process)
+
+    def _drain_worker(self, kind: str) -> None:
+        """As SIGTERM; ``DRAINED_TWICE``: and once more, or Ctrl-C."""
+        # A second signal is another kind.
+        workers = [process for process in self._world.workers() if process not in self._world.drained]
+        if not workers:
+            return
+        process = self._drains.choice(workers)
+        self.hit(DRAINED, process)
+        self._world.drain(process)
+        if kind == DRAINED_TWICE:
+            self._world.loop.later(self._drains.uniform(0.1, 8.0), self._stop_drained, process)
+        machine = self._world.machine_of(process)
+        if self._drains.random() < 0.7:
+            self._world.loop.later(self._drains.uniform(0.1, 30.0), self._world.restart_worker, machine, process)
+
+    def _stop_drained(self, process: Process) -> None:
+        if process in self._world.workers():
+            self.hit(DRAINED_TWICE, process)
+            self._world.stop(process)
 
     def _return(self, process: Process) -> None:
         """Somebody starts it again, perhaps."""
@@ -231,13 +259,13 @@ class Faults:
 
     def _join(self) -> None:
         if len(self._world.machines) < 9:
-            self._hit("worker joins", "world")
+            self.hit("worker joins", "world")
             self._world.add_worker(self._chance.choice([1, 2]))
 
     def _freeze(self, process: Process | None, kind: str, seconds: float) -> None:
         if process is None or process.is_frozen:
             return
-        self._hit(kind, process, f"for {seconds:.3f} s")
+        self.hit(kind, process, f"for {seconds:.3f} s")
         process.is_frozen = True
         self.troubled.add(process)
         if process is self._world.coordinating:
@@ -262,13 +290,13 @@ class Faults:
         if streams:
             stream = self._chance.choice(streams)
             loses = self._chance.random() < 0.5
-            self._hit("connection cut", stream.process, f"to {stream.peer[0]}, loses: {loses}")
+            self.hit("connection cut", stream.process, f"to {stream.peer[0]}, loses: {loses}")
             self.is_network_troubled = True
             self._world.network.cut(stream, loses=loses)
 
     def _block(self, kind: str, seconds: float, *, both: bool = False) -> None:
         one, other = self._chance.sample([machine.host for machine in self._world.machines], 2)
-        self._hit(kind, one, f"to {other} for {seconds:.3f} s")
+        self.hit(kind, one, f"to {other} for {seconds:.3f} s")
         self.is_network_troubled = True
         blocked = self._world.network.blocked
         until = self._world.loop.time() + seconds
@@ -278,15 +306,24 @@ class Faults:
 
     def _slow_down(self) -> None:
         if (process := self._pick()) is not None:
-            self._hit("worker slow", process)
+            self.hit("worker slow", process)
             self._slow[process] = 10.0
 
     def _fill_disk(self) -> None:
         if (process := self._pick(frozen=True)) is not None:
             machine = self._world.machine_of(process)
-            self._hit("disk full", machine.host)
+            self.hit("disk full", machine.host)
             machine.disk.room = self._chance.choice([0, 30, 300])
             self._world.loop.later(self._chance.uniform(0.5, 10.0), self._empty_disk, machine)
+
+    def _fill_coordinators_disk(self) -> None:
+        machine = self._world.machines[0]
+        machine.disk.room = self._spaces.choice([0, self._spaces.randrange(600), self._spaces.randrange(3000)])
+        machine.disk.errno = self._spaces.choice([errno.ENOSPC, errno.ENOSPC, errno.EIO])
+        told = f"{errno.errorcode[machine.disk.errno]} behind {machine.disk.room} bytes"
+        self._world.trace.note(self._world.loop.time(), "fills", machine.host, told)
+        if self._spaces.random() < 0.5:
+            self._world.loop.later(self._spaces.uniform(0.05, 5.0), self._empty_disk, machine)
 
     def _empty_disk(self, machine: SimMachine) -> None:
         machine.disk.room = None
@@ -297,7 +334,7 @@ class Faults:
         if not files:
             return
         path = self._chance.choice(files)
-        self._hit(kind, os.path.basename(path))
+        self.hit(kind, os.path.basename(path))
         self.damaged.add(path)
         size = os.path.getsize(path)
         if kind == "file missing":
@@ -314,7 +351,7 @@ class Faults:
     def _kill_coordinator(self) -> None:
         process = self._world.coordinating
         if process.is_alive:
-            self._hit(ENDING, process)
+            self.hit(ENDING, process)
             self.end_coordinator()
 
 
@@ -350,4 +387,7 @@ _STRIKES: dict[str, Any] = {
     "file torn": lambda self: self._damage("file torn"),
     "file missing": lambda self: self._damage("file missing"),
     ENDING: Faults._kill_coordinator,
+    DRAINED: lambda self: self._drain_worker(DRAINED),
+    DRAINED_TWICE: lambda self: self._drain_worker(DRAINED_TWICE),
+    COORDINATOR_FULL: Faults._fill_coordinators_disk,
 }

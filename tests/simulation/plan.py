@@ -48,7 +48,32 @@ ENDING = "coordinator killed"
 KILLED_AT = "coordinator killed at a write or message"
 POWER = "coordinator loses power"
 WHIM = "function gives something else the second time"
-KINDS = (*TIMED, *ATTENDING, POISON, ENDING, KILLED_AT, POWER, WHIM)
+# Those below came later. What they need is drawn apart, so that what other seeds play stays as it was.
+# Of jobs with on_error="skip": what befalls a record or key whenever it is run, and that there are too many.
+BAD_RAISES = "bad record raises"
+BAD_KILLS = "bad record kills its slot"
+BAD_HANGS = "bad record hangs"
+BAD_KEY = "bad key"
+EXCESS = "too many bad records"
+DRAINED = "worker drained"
+DRAINED_TWICE = "worker drained, and stopped before it was done"
+COORDINATOR_FULL = "coordinator's disk full or failing"
+WRITE_FAILS = "write to the journal fails"
+SYNC_FAILS = "sync of the journal fails"
+LATER_KINDS = (
+    BAD_RAISES,
+    BAD_KILLS,
+    BAD_HANGS,
+    BAD_KEY,
+    EXCESS,
+    DRAINED,
+    DRAINED_TWICE,
+    COORDINATOR_FULL,
+    WRITE_FAILS,
+    SYNC_FAILS,
+)
+KINDS = (*TIMED, *ATTENDING, POISON, ENDING, KILLED_AT, POWER, WHIM, *LATER_KINDS)
+FOR_GOOD = 10**9
 
 
 @dataclass
@@ -77,6 +102,15 @@ class Plan:
     journal: bool = False
     kill_at: frozenset[int] = frozenset()
     loses_power: bool = False
+    # Bad records and keys are set aside, at most so many. ``bad``, ``bad_keys``: how many there are, if the job has as
+    # many; a slot that is killed or hangs is then at some record.
+    skips: bool = False
+    max_skipped: int | None = None
+    bad: int = 0
+    bad_keys: int = 0
+    # The operations on the journal, counted over all its lives, from which on so many fail.
+    disk_fails_at: frozenset[int] = frozenset()
+    disk_fails_for: int = 1
 
     def chance(self, what: str) -> random.Random:
         """A stream of chance of its own: what one part draws must not change what another does."""
@@ -106,6 +140,9 @@ def draw(seed: int, *, trouble: bool = True) -> Plan:
             plan.limits[name] = chance.choice(values)
     if trouble:
         _draw_trouble(plan, chance)
+        _draw_bad_records(plan, plan.chance("aside"))
+        _draw_drains(plan, plan.chance("leaving"))
+        _draw_failing_disk(plan, plan.chance("coordinator's disk"))
     return plan
 
 
@@ -135,3 +172,49 @@ def _draw_trouble(plan: Plan, chance: random.Random) -> None:
         plan.reduce_task_bytes = 1
         seconds = 3 * plan.attempt_seconds
         plan.faults += [(chance.uniform(seconds, 4 * seconds), "file missing") for _ in range(4)]
+
+
+def _draw_bad_records(plan: Plan, chance: random.Random) -> None:
+    if plan.poison or plan.whims or chance.random() >= 0.14:
+        return
+    plan.skips = True
+    plan.bad = chance.choice([1, 1, 2, 3, 5])
+    plan.bad_keys = chance.choice([0, 0, 1, 2])
+    plan.max_skipped = chance.choice([None, 1000, 1000, plan.bad + plan.bad_keys, plan.bad - 1])
+    plan.max_attempts = chance.choice([3, 1000, 1000])
+    if chance.random() < 0.5:
+        plan.task_timeout = 8.0
+    if chance.random() < 0.4:
+        plan.shares["slot killed"] = chance.choice([0.1, 0.3, 0.5])
+    if chance.random() < 0.5:
+        # What was set aside is to be known although outputs are made again.
+        plan.faults += [
+            (chance.uniform(0, 8.0), chance.choice(["worker killed", "file missing", "connection cut"]))
+            for _ in range(3)
+        ]
+    if chance.random() < 0.4:
+        plan.journal = True
+        plan.kill_at |= {chance.randrange(1, 150) for _ in range(chance.choice([1, 2, 4]))}
+
+
+def _draw_drains(plan: Plan, chance: random.Random) -> None:
+    if chance.random() >= 0.12:
+        return
+    horizon = chance.choice([1.0, 5.0, 15.0])
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        plan.faults.append((chance.uniform(0, horizon), chance.choice([DRAINED, DRAINED, DRAINED, DRAINED_TWICE])))
+
+
+def _draw_failing_disk(plan: Plan, chance: random.Random) -> None:
+    if chance.random() >= 0.12:
+        return
+    plan.journal = plan.journal or chance.random() < 0.8
+    if plan.journal and chance.random() < 0.7:
+        plan.disk_fails_at = frozenset(chance.randrange(1, 60) for _ in range(chance.choice([1, 1, 2, 3])))
+        plan.disk_fails_for = chance.choice([1, 2, FOR_GOOD])
+    else:
+        horizon = chance.choice([1.0, 5.0, 15.0])
+        plan.faults += [(chance.uniform(0, horizon), COORDINATOR_FULL) for _ in range(chance.choice([1, 1, 2]))]
+    if plan.journal and chance.random() < 0.3:
+        plan.kill_at |= {chance.randrange(1, 150)}
+        plan.loses_power = chance.random() < 0.5

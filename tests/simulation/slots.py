@@ -11,10 +11,10 @@ import errno
 import io
 import os
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from mincemeat import usercode
+from mincemeat import positions, usercode
 from mincemeat.cluster.async_slots import SlotDied
 from mincemeat.model import AttemptId, UserFunctions
 from mincemeat.shuffle import store as store_module
@@ -28,12 +28,18 @@ if TYPE_CHECKING:
 
 
 class Disk:
-    """One machine's disk: a directory, and how much more fits into it (None: enough)."""
+    """One machine's disk: a directory, how much more fits into it (None: enough), and what is said when it is full."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.room: int | None = None
+        self.errno = errno.ENOSPC
         self.times_full = 0
+
+    def fails(self, path: str) -> OSError:
+        """What who writes to ``path`` is told when not all of it fits."""
+        self.times_full += 1
+        return OSError(self.errno, os.strerror(self.errno), path)
 
     def take(self, size: int) -> int:
         """How many of ``size`` bytes fit."""
@@ -59,22 +65,22 @@ class _SimFile(io.FileIO):
         fits = disk.take(size)
         if fits < size:
             super().write(memoryview(data).cast("B")[:fits])
-            disk.times_full += 1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
+            raise disk.fails(str(self.name))
         return super().write(data)
 
 
 @contextlib.contextmanager
-def in_process() -> Iterator[None]:
-    """Slots can be carried out in this process, and files of attempts are on simulated disks."""
-    load, former = usercode.load, vars(store_module)["io"]
+def in_process(clock: Callable[[], float]) -> Iterator[None]:
+    """Slots are carried out in this process, at the time of ``clock``, and files of attempts are on simulated disks."""
+    load, former, time = usercode.load, vars(store_module)["io"], vars(positions)["time"]
     usercode.load = _load
+    vars(positions)["time"] = types.SimpleNamespace(monotonic=clock)
     # Its own ``io``, in which files are on simulated disks.
     vars(store_module)["io"] = types.SimpleNamespace(BufferedWriter=io.BufferedWriter, FileIO=_SimFile)
     try:
         yield
     finally:
-        usercode.load, vars(store_module)["io"] = load, former
+        usercode.load, vars(store_module)["io"], vars(positions)["time"] = load, former, time
         _DISKS.clear()
 
 
@@ -86,6 +92,25 @@ def _load(code: bytes) -> UserFunctions:
     if jobs.FATE.code_is_missing:
         raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
     return jobs.LOADED[code]
+
+
+class LastWords:
+    """What a careful attempt says of where it is, at the moment in which its process is lost."""
+
+    def __init__(self, header: Header) -> None:
+        self._path = header["care"]["positions"] if "care" in header else ""
+        self._said = b""
+
+    def take(self) -> None:
+        if self._path:
+            with open(self._path, "rb") as file:
+                self._said = file.read()
+
+    def put_back(self) -> None:
+        """What was said behind that moment was never said."""
+        if self._path:
+            with open(self._path, "wb") as file:
+                file.write(self._said)
 
 
 class SimSlot:
@@ -117,20 +142,30 @@ class SimSlot:
 
     def _work(self, header: Header, body: bytes, fate: jobs.Fate, pending: Any) -> None:
         """The process of the slot, at one moment of the time it takes."""
-        if not self.is_alive or fate.hangs:
+        if not self.is_alive or (fate.hangs and fate.stops_at < 0):
             return
-        loop = self._world.loop
+        loop, attempt = self._world.loop, AttemptId.parse(header["attempt"])
+        last_words = LastWords(header)
+        fate.at_stop = last_words.take
         jobs.FATE = fate
         try:
             reply = self._slot.handle(header, body)
         finally:
             jobs.FATE = jobs.NO_FATE
         assert reply is not None
-        [(answer, answer_body)] = Decoder().feed(reply)
-        if fate.kills:
-            self._leave_behind(AttemptId.parse(header["attempt"]))
+        self._world.aside.note(attempt, fate, is_careful="care" in header)
+        if fate.stopped:
+            assert self._slot._store is not None
+            self._slot._store.drop(attempt)
+            last_words.put_back()
+            self._world.trace.note(loop.time(), "stop", self.worker, f"{attempt} {fate.stopped} at {fate.stopped_at}")
+        if fate.stopped == jobs.HANGS:
+            return
+        if fate.stopped or fate.kills:
+            self._leave_behind(attempt)
             loop.later(0.001, self._die, pending)
             return
+        [(answer, answer_body)] = Decoder().feed(reply)
         if answer["did"] == "done":
             # The real seconds would make the size of the next split, and with it everything, differ from run to run.
             answer["report"]["seconds"] = fate.seconds

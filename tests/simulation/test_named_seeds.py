@@ -16,6 +16,9 @@ FOUND = {
     "a job that failed while its input was read could not go on": 20363,
     "a power cut within the first record of a journal": 30417,
     "a story had forgotten an attempt of several tasks": 31541,
+    "a backup that was not told of a bad record spent the last attempt": 70,
+    "a disk that was full as a coordinator began was told in the system's words": 222,
+    "what was left when a job was over seemed to stay, as a slow caller had not seen it yet": 2137,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.plan import Plan, draw
+from tests.simulation.plan import FOR_GOOD, SYNC_FAILS, WRITE_FAILS, Plan, draw
 from tests.simulation.world import play
 
 
@@ -27,6 +27,29 @@ def small_jobs(number: int) -> list[int]:
             found.append(seed)
         seed += 1
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, FOR_GOOD])
+def test_a_disk_that_fails_at_any_write_ends_the_job_and_the_next_start_goes_on_to_the_same_answer(times: int) -> None:
+    """Each write, sync and truncation once. What was acknowledged before is known afterwards: claims.py asks for it."""
+    failed: set[str] = set()
+    [seed] = small_jobs(1)
+    operations = play(journaled(seed)).paper.operations
+    for operation in range(1, operations + 1):
+        plan = journaled(seed)
+        plan.disk_fails_at, plan.disk_fails_for = frozenset({operation}), times
+        try:
+            world = play(plan)
+        except AssertionError as error:
+            pytest.fail(f"seed {seed}, failing at operation {operation} of {operations}: {error}")
+        assert world.end == "answered"
+        kinds = {kind for kind in (WRITE_FAILS, SYNC_FAILS) if world.faults.happened[kind]}
+        assert kinds
+        failed |= kinds
+        # What fails behind the last commit is noticed by nobody who waits for it.
+        assert world.lives == 2 or operation > operations - 3
+    assert failed == {WRITE_FAILS, SYNC_FAILS}
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,13 +13,19 @@ from tests.simulation.plan import KINDS, draw
 from tests.simulation.world import play
 
 CI_SEEDS = 2000
-# By a machine of two cores that does nothing else; so many seeds that take longer are too dear to be played each time.
-SECONDS_MOST = 120.0
+# Of its own two cores' time, whoever else is busy on them: seeds that take more are too dear to be played each time.
+PROCESSOR_SECONDS_MOST = 240.0
+
+
+def processor_seconds() -> float:
+    """What the processes that have been waited for have taken of the processors."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 @pytest.mark.slow
 def test_whatever_goes_wrong_the_answer_is_that_of_a_plain_loop() -> None:
-    began = time.monotonic()
+    began = processor_seconds()
     tally = runner.play_many(0, CI_SEEDS, max(2, os.cpu_count() or 1), lambda tally: None)
     print("\n".join(tally.lines()))
     if tally.failed is not None:
@@ -30,7 +35,7 @@ def test_whatever_goes_wrong_the_answer_is_that_of_a_plain_loop() -> None:
     assert {kind for kind in KINDS if not tally.faults[kind]} == set(), "each kind of fault really happened"
     assert tally.ends["answered"] > CI_SEEDS * 0.75
     assert not tally.ends["not at all"]
-    assert time.monotonic() - began < SECONDS_MOST
+    assert processor_seconds() - began < PROCESSOR_SECONDS_MOST
 
 
 def test_a_job_in_a_world_without_trouble_is_answered_and_nothing_is_done_twice() -> None:

@@ -9,6 +9,7 @@ is the real one, apart from sockets, TLS, slot processes and clocks.
     faults.py   what goes wrong          network.py  connections; outside.py  what a machine's processes see
     jobs.py     the job, the oracle      slots.py    attempts, disks; caller.py  the calling thread
     claims.py   what must be true        trace.py    what happened
+    aside.py    bad records              paper.py    the journal and its disk
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from mincemeat.cluster.connection import format_address
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.cluster.worker import _Worker
 from mincemeat.engines.resuming import Resumable
-from mincemeat.errors import ConnectionFailed
+from mincemeat.errors import ConnectionFailed, InvalidJob
 from mincemeat.model import AttemptId, Job, Phase, TaskId
 from tests.simulation import claims, jobs, slots
+from tests.simulation.aside import AsideBook
+from tests.simulation.broken import Broken, claim
 from tests.simulation.caller import SimCaller
-from tests.simulation.claims import Broken
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.network import Network, SimStream
 from tests.simulation.outside import SimOutside
 from tests.simulation.paper import Paper, open_journal
-from tests.simulation.plan import Plan
+from tests.simulation.plan import COORDINATOR_FULL, Plan
 from tests.simulation.trace import Trace
 
 _PORT = 11235
@@ -48,6 +50,8 @@ _END_SECONDS = 400.0
 _HOME_SECONDS = 120.0
 # Longer than any report is under way, without trouble in the network.
 _ORPHAN_SECONDS = 3.0
+# Who drains has ended so much later than it is documented to: it says that it leaves, and closes what it had.
+_DRAIN_GRACE_SECONDS = 3.0
 # ... and where reports may be overtaken, or their coordinator is away for a while.
 _ORPHAN_SECONDS_LATE = 30.0
 _CALLBACKS_MAX = 400_000
@@ -83,12 +87,20 @@ class World:
         self.loop = VirtualLoop()  # type: ignore[abstract]  # what the program does not use
         self.trace = Trace(is_shown=is_shown)
         self.network = Network(self.loop, plan.chance("network"), self.trace)
-        self.job = jobs.make(plan.chance("job"), poison=plan.poison, whims=plan.whims)
+        self.job = jobs.make(
+            plan.chance("job"),
+            poison=plan.poison,
+            whims=plan.whims,
+            bad=plan.bad,
+            bad_keys=plan.bad_keys,
+            hangs=plan.task_timeout is not None,
+        )
         self.directory = ""
         self.machines: list[SimMachine] = []
         self.faults = Faults(self, plan)
         self.network.mischief = self.faults
         self.network.happened = self.faults.happened
+        self.aside = AsideBook(plan, self.job, self.faults.happened)
         self.coordinating = Process("coordinator", "10.0.0.1")
         self.coordinator: Coordinator | None = None
         self.caller: SimCaller | None = None
@@ -98,7 +110,11 @@ class World:
         self._mains: dict[Process, asyncio.Task[None]] = {}
         self._workers: dict[Process, _Worker] = {}
         self._orphans: dict[str, float] = {}
-        self.paper = Paper(self.faults.moment)
+        self.paper = Paper(plan, self.faults.moment, self.faults.hit)
+        # Who was asked to drain, and when; who of them may leave earlier than because nobody needs it.
+        self.drained: dict[Process, float] = {}
+        self._hurried: set[Process] = set()
+        self.lives = 0
         self._restarts = plan.chance("restarts")
         # Over all lives: which attempts were started, and on whom; what was acknowledged as committed, and by whom.
         self.started: dict[AttemptId, str] = {}
@@ -111,7 +127,12 @@ class World:
     def play(self) -> None:
         """Raises: Broken if something is not as it should be."""
         try:
-            with _temporary_directory() as self.directory, slots.in_process(), self._limits(), _quiet(self.trace):
+            with (
+                _temporary_directory() as self.directory,
+                slots.in_process(self.loop.time),
+                self._limits(),
+                _quiet(self.trace),
+            ):
                 self._begin()
                 try:
                     self._run(self.is_over, until=_CALM_SECONDS, or_later=True)
@@ -129,7 +150,9 @@ class World:
             raise Broken(f"the simulation broke: {type(error).__name__}: {error}") from error
 
     def _begin(self) -> None:
-        self._add_machine(self.coordinating.host).processes.append(self.coordinating)
+        machine = self._add_machine(self.coordinating.host)
+        machine.processes.append(self.coordinating)
+        self.paper.disk = machine.disk
         self._mains[self.coordinating] = self.loop.start(self.coordinating, self._serve(self.coordinating))
         for number in range(self.plan.workers):
             self.add_worker(self.plan.slots[number])
@@ -165,7 +188,7 @@ class World:
         patience = limits.KEEP_OUTPUTS_SECONDS if self.plan.journal else 0.0
         self._run_until_nobody(self.loop.time() + patience + _HOME_SECONDS)
         alive = [process for process in self._mains if process.is_alive and not self._mains[process].done()]
-        claims.claim(not alive, f"{alive} do not end although the job is over")
+        claim(not alive, f"{alive} do not end although the job is over")
 
     def _run_until_nobody(self, until: float) -> None:
         self.loop.run(
@@ -185,7 +208,7 @@ class World:
                 raise error
             raise Broken(f"an error that nobody expects: {context['message']}: {error!r}") from error
         sent = sum(self.network.sent.values())
-        claims.claim(sent <= _MESSAGES_MAX, f"{sent} messages were sent for {len(self.job.records)} records")
+        claim(sent <= _MESSAGES_MAX, f"{sent} messages were sent for {len(self.job.records)} records")
         for process, main in self._mains.items():
             if process.is_alive and main.done() and not main.cancelled():
                 error = main.exception()
@@ -215,8 +238,41 @@ class World:
     # -- processes ---------------------------------------------------------------------------------------
 
     async def _serve(self, process: Process) -> None:
-        """The coordinator's process: what ``cluster_run.carry_out`` does in two threads."""
+        """The coordinator's process, to the end: the job's, or that of its disk, where somebody starts it again."""
+        self.lives += 1
+        self.machines[0].disk.times_full = 0
+        try:
+            await self._carry_out(process)
+            error = None if self.caller is None or self.caller.outcome is None else self.caller.outcome[0]
+        except OSError as error_:  # before there was a job
+            error = error_
+            claim(self.disk_has_failed(process), f"the job cannot begin, and no disk has failed: {error!r}")
+        except InvalidJob as error_:
+            claim(self.plan.skips, f"the job cannot go on: {error_}")
+            self.outcome = (error_,)
+            return
+        if isinstance(error, OSError) and not self._has_ended_by_itself:
+            claims.check_told(self, process, error)
+            if self.machines[0].disk.times_full:
+                self.faults.hit(COORDINATOR_FULL, process)
+            if self.plan.journal:
+                self.machines[0].disk.room = None
+                self.coordinator = self.caller = None
+                self.loop.later(self._restarts.choice([0.2, 2.0, 9.0]), self._restart_coordinator, [])
+
+    def disk_has_failed(self, process: Process) -> bool:
+        """Whether the coordinator ``process`` could not write something."""
+        return process in self.paper.failed or self.machines[0].disk.times_full > 0
+
+    @property
+    def _has_ended_by_itself(self) -> bool:
+        """Whether the scheduler has ended the job in this life: else it was the coordinator's own disk, or a fault."""
+        return self.coordinator is not None and self.watch is not None and bool(self.watch.ended)
+
+    async def _carry_out(self, process: Process) -> None:
+        """What ``cluster_run.carry_out`` does in two threads."""
         plan, machine = self.plan, self.machines[0]
+        self.coordinator = self.caller = None
         job = Job(
             "job-1",
             self.job.functions,
@@ -226,6 +282,8 @@ class World:
             task_timeout_seconds=plan.task_timeout,
             reduce_task_bytes=plan.reduce_task_bytes,
             backups=plan.backups,
+            skips=plan.skips,
+            max_skipped=plan.max_skipped,
             on_nondeterminism=plan.on_nondeterminism,
         )
         with contextlib.ExitStack() as cleanup:
@@ -252,13 +310,13 @@ class World:
             )
             self.coordinator, self.caller = coordinator, caller
             self.watch = claims.Watch(self, coordinator)
+            if resumable is not None:
+                cleanup.callback(resumable.close)
             await coordinator.start("", _PORT, caller.caller.go_on())
             caller.begin(coordinator)
             await coordinator.serve_until_stopped()
-            if resumable is not None:
-                if caller.outcome == (None,):
-                    resumable.journal.remove()
-                resumable.close()
+            if resumable is not None and caller.outcome == (None,):
+                resumable.journal.remove()
 
     def _add_machine(self, host: str) -> SimMachine:
         machine = SimMachine(self, host)
@@ -272,7 +330,8 @@ class World:
 
     def restart_worker(self, machine: SimMachine, former: Process) -> None:
         """Start the program again where ``former`` ran, unless that is still there."""
-        if not former.is_alive and not machine.is_lost and not self.is_over():
+        is_there = former.is_alive and not (former in self.drained and self._mains[former].done())
+        if not is_there and not machine.is_lost and not self.is_over():
             self._start_worker(machine)
 
     def _start_worker(self, machine: SimMachine) -> None:
@@ -298,13 +357,39 @@ class World:
         left = [stream for stream in self.network.open_streams(process) if stream.is_open]
         if left and self.outcome is None:
             self.broken = self.broken or Broken(f"{process} ends and leaves {left} open")
+        if process.is_alive and process in self.drained and self.outcome is None:
+            self._check_drained(process)
+
+    def _check_drained(self, process: Process) -> None:
+        """Who is asked to leave stays as long as somebody needs it, and its time is not over."""
+        is_released = self.watch is not None and any(
+            self.process_named(worker) is process for worker in self.watch.released
+        )
+        patience_is_over = self.loop.time() >= self.drained[process] + limits.DRAIN_SECONDS
+        faults = self.faults
+        if not (
+            is_released
+            or patience_is_over
+            or process in self._hurried
+            or process in faults.troubled
+            or faults.is_network_troubled
+            or self.lives > 1
+            or self.coordinator is None
+            or self.coordinator._ended
+        ):
+            self.broken = self.broken or Broken(f"{process} leaves although it is needed, and its time is not over")
+
+    def _check_has_left(self, process: Process) -> None:
+        """A while after it was asked to."""
+        if process in self.workers() and process not in self.faults.troubled:
+            raise Broken(f"{process} was asked to leave at {self.drained[process]:.3f} s, and is still there")
 
     def kill(self, process: Process, *, loses_power: bool = False) -> None:
         """As ``kill -9``: nothing that it would still have done is done. Or its machine's power fails."""
         self.trace.note(self.loop.time(), "kill", process)
         process.is_alive = False
         silent = self.network.end_of(process, is_told=not loses_power)
-        if process is not self.coordinating or self.is_over():
+        if process is not self.coordinating or self.is_over() or self._mains[process].done():
             return
         if not self.plan.journal:
             self.outcome = (self.Killed(),)
@@ -339,8 +424,19 @@ class World:
         self.trace.note(self.loop.time(), "start", process)
         self._mains[process] = self.loop.start(process, self._serve(process))
 
+    def drain(self, process: Process) -> None:
+        """As SIGTERM to ``mincemeat worker``."""
+        worker = self._workers[process]
+        self.drained.setdefault(process, self.loop.time())
+        if worker._session is None or not worker._session._has_joined:
+            self._hurried.add(process)  # nobody knows of it
+        process.context.copy().run(worker.drain)
+        due = limits.DRAIN_SECONDS + _DRAIN_GRACE_SECONDS
+        self.loop.later(due, self._check_has_left, process)
+
     def stop(self, process: Process) -> None:
-        """As SIGTERM."""
+        """As Ctrl-C, and as a second SIGTERM."""
+        self._hurried.add(process)
         process.context.copy().run(self._workers[process].stop)
 
     def workers(self) -> list[Process]:
@@ -387,7 +483,7 @@ class World:
         if attempt.task.phase is Phase.REDUCE:
             assert self.coordinator is not None
             path = self.coordinator._supply._scratch / f"{attempt}.result"
-            claims.claim(path.exists(), f"{attempt} is committed and its result is not there")
+            claim(path.exists(), f"{attempt} is committed and its result is not there")
             return
         process = self.process_named(worker)
         if process is None:
@@ -399,7 +495,7 @@ class World:
             for scratch, owner in self.machine_of(process).outside.scratches.items()
             if owner is process
         ]
-        claims.claim(
+        claim(
             any(os.path.exists(path) or path in self.faults.damaged for path in paths),
             f"{attempt} is committed on {worker} and is not there",
         )
@@ -427,7 +523,7 @@ class World:
         is_orderly = "message overtaken" not in self.plan.shares and not self.plan.journal
         patience = _ORPHAN_SECONDS if is_orderly else _ORPHAN_SECONDS_LATE
         for path, since in orphans.items():
-            claims.claim(now - since < patience, f"{os.path.basename(path)} belongs to nobody and stays")
+            claim(now - since < patience, f"{os.path.basename(path)} belongs to nobody and stays")
 
     def may_be_unreachable(self, attempt: AttemptId, worker: str) -> bool:
         """Whether something was in the way of whoever wanted the output of ``attempt``."""
