@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from mincemeat.journal import History, MapCommit
-from mincemeat.journal.log import read_log
 from tests.kit.clusters import LOOPBACK, ClientThread
 from tests.kit.gates import PATIENCE_SECONDS, as_given, grouped, held, open_gate, records, starts, wait_for_slots
+from tests.kit.rerunning import NOTE, Rerun, free_port, maps, records_of, reduces
 from tests.kit.serving import ServedJob
 from tests.kit.wiretap import RecordingProxy
 
 pytestmark = pytest.mark.slow
 
-# Every call of a function is written to a file, so that what was done twice is seen.
-SCRIPT = """
-import os, sys, time
+SCRIPT = (
+    NOTE
+    + """
+import sys, time
 import mincemeat
-
-def note(word):
-    handle = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(handle, f"{word}\\n".encode())
-    os.close(handle)
 
 def mapfn(key, value):
     note(f"map {key}")
@@ -51,69 +41,18 @@ if __name__ == "__main__":
     results = mincemeat.run(data, mapfn, reducefn, split=4, partitions=32, memory="1MiB", progress=False, **options)
     print(sorted(results.items()))
 """
+)
 ORACLE = sorted(Counter(word for n in range(120) for word in (f"word{n % 23}", f"text{n % 7}")).items())
 
 
-class Scene:
-    """The script, started any number of times."""
+class Scene(Rerun):
+    """The script with ``options`` of ``run``."""
 
     def __init__(self, directory: Path, cleanup: ExitStack, options: dict[str, object]) -> None:
-        self.directory = directory
-        self.journal = directory / "job.journal"
-        self.notes = directory / "notes"
-        self._cleanup = cleanup
-        self._script = directory / "script.py"
-        self._script.write_text(SCRIPT)
-        self._environment = {
-            **os.environ,
-            "NOTES": str(self.notes),
-            "OPTIONS": repr({**options, "journal": str(self.journal)}),
-            "TMPDIR": str(directory),
-        }
-
-    def start(self) -> subprocess.Popen[str]:
-        return self._run([sys.executable, str(self._script)])
-
-    def start_worker(self, port: int) -> subprocess.Popen[str]:
-        words = ["-m", "mincemeat", "-p", "changeme", "-P", str(port), "-n", "1", LOOPBACK]
-        return self._run([sys.executable, *words])
-
-    def _run(self, words: list[str]) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            words, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self._cleanup.callback(_end, process)
-        return process
-
-    def history(self) -> History | None:
-        """What the journal says now; None while it says nothing."""
-        if not self.journal.exists():
-            return None
-        with self.journal.open("rb") as file:
-            return History.of(read_log(file).records)
-
-    def wait_until(self, holds: Callable[[History], bool], process: subprocess.Popen[str]) -> None:
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
-        while (history := self.history()) is None or not holds(history):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < give_up_at, history
-            time.sleep(0.005)
-
-    def killed(self, moment: Callable[[History], bool]) -> History:
-        """Start the job and kill it with -9 as soon as ``moment`` is there; what it left in the journal."""
-        first = self.start()
-        self.wait_until(moment, first)
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        history = self.history()
-        assert history is not None
-        return history
-
-    def noted(self, function: str, keys: set[str]) -> Counter[str]:
-        """How often ``function`` was called for each of ``keys``."""
-        lines = self.notes.read_text().splitlines() if self.notes.exists() else []
-        calls = Counter(line.split()[1] for line in lines if line.startswith(f"{function} "))
-        return Counter({key: calls[key] for key in keys})
+        script = directory / "script.py"
+        script.write_text(SCRIPT)
+        journal = str(directory / "job.journal")
+        super().__init__(directory, cleanup, [str(script)], OPTIONS=repr({**options, "journal": journal}))
 
 
 @pytest.fixture
@@ -122,30 +61,12 @@ def cleanup() -> Iterator[ExitStack]:
         yield stack
 
 
-def maps(count: int) -> Callable[[History], bool]:
-    """So many of the 30 map tasks are committed."""
-    return lambda history: sum(commit.splits for commit in history.map_commits()) >= count
-
-
-def reduces(count: int) -> Callable[[History], bool]:
-    return lambda history: len(history.reduce_commits()) >= count
-
-
 MOMENTS = {
     "as soon as it has begun": maps(0),
     "in the map phase": maps(9),
     "late in the map phase": maps(22),
     "in the reduce phase": reduces(1),
 }
-
-
-def records_of(commits: Iterator[MapCommit]) -> set[str]:
-    """Keys of the records (four a split) that are in committed outputs."""
-    return {
-        str(record)
-        for commit in commits
-        for record in range(4 * commit.attempt.task.index, 4 * (commit.attempt.task.index + commit.splits))
-    }
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -246,17 +167,3 @@ def test_a_worker_that_was_cut_off_comes_back_with_what_it_had_done(tmp_path: Pa
 
 def holds(directory: Path) -> bool:
     return any(number >= 20 for number, _, _ in starts(directory))
-
-
-def free_port() -> int:
-    """A port that was free a moment ago: the server is started twice on it, and workers must find it again."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.kill()
-    process.communicate()

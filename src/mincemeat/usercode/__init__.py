@@ -14,11 +14,22 @@ envelope.py is the format of the bytes; repairs.py mends what cloudpickle loses 
 
 from __future__ import annotations
 
+from typing import Any
+
 from mincemeat.model import UserFunctions
 from mincemeat.usercode.jobfile import load_job_file
 from mincemeat.usercode.loading import describe_load_error, explain_name_error, load
 
-__all__ = ["by_value_modules", "describe_load_error", "explain_name_error", "load", "load_job_file", "pack"]
+__all__ = [
+    "describe_load_error",
+    "explain_name_error",
+    "is_by_value",
+    "load",
+    "load_job_file",
+    "pack",
+    "recipe_of",
+    "travels_by_value",
+]
 
 
 def pack(functions: UserFunctions) -> bytes:
@@ -28,8 +39,22 @@ def pack(functions: UserFunctions) -> bytes:
     return packing.pack(functions)
 
 
-def by_value_modules() -> set[str]:
-    """Names of the modules whose functions and classes travel by value: the script, a job file, what was registered."""
+def is_by_value(module_name: str) -> bool:
+    """As ``packing.is_by_value``."""
     from mincemeat.usercode import packing
 
-    return packing.by_value_modules()
+    return packing.is_by_value(module_name)
+
+
+def travels_by_value(candidate: Any) -> bool:
+    """As ``packing.travels_by_value``."""
+    from mincemeat.usercode import packing
+
+    return packing.travels_by_value(candidate)
+
+
+def recipe_of(instance: Any) -> Any:
+    """As ``packing.recipe_of``."""
+    from mincemeat.usercode import packing
+
+    return packing.recipe_of(instance)

@@ -14,7 +14,7 @@ import functools
 import io
 import sys
 import types
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mincemeat import limits
 from mincemeat.model import UserFunctions
@@ -200,9 +200,8 @@ def _pickler_class() -> Any:
             return reduced
 
         def _reduce_cached_function(self, cached: Any) -> Any:
-            name = cached.__module__
-            if name not in by_value_modules() and _lookup(name, cached.__qualname__) is cached:
-                self.notes.refer(name)
+            if not travels_by_value(cached):
+                self.notes.refer(cached.__module__)
                 return NotImplemented
             self.notes.copy(cached)
             return repairs.reduce_cached_function(cached)
@@ -216,14 +215,56 @@ def _pickler_class() -> Any:
             """
             name = function.__globals__.get("__name__")
             module = sys.modules.get(name) if isinstance(name, str) else None
-            if name in by_value_modules() and module is not None and vars(module) is function.__globals__:
+            if (
+                isinstance(name, str)
+                and is_by_value(name)
+                and module is not None
+                and vars(module) is function.__globals__
+            ):
                 namespace = self.globals_ref.setdefault(id(function.__globals__), _Namespace(name, module))
                 self.notes.namespaces[name] = dict(namespace)
 
     return Pickler
 
 
-def by_value_modules() -> set[str]:
+def is_by_value(module_name: object) -> bool:
+    """Whether functions and classes of this module travel by value: the script's, a job file's, and what the user has
+    registered with cloudpickle, with all that is below it.
+
+    At every moment: nobody need have packed anything before.
+    """
     import cloudpickle
 
-    return {"__main__", *cloudpickle.list_registry_pickle_by_value()}
+    if not isinstance(module_name, str):
+        return False
+    if module_name == "__main__" or (module_name == JOB_MODULE and JOB_MODULE in sys.modules):
+        return True
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return any(module_name == name or module_name.startswith(f"{name}.") for name in registered)
+
+
+# Source: CPython, Include/object.h, Py_TPFLAGS_HEAPTYPE. Other types are of C, whether or not they have a public name.
+_HEAP_TYPE: Final = 1 << 9
+
+
+def travels_by_value(candidate: Any) -> bool:
+    """Whether a class or a function is copied to the slots: it is the job's own, or has no name there."""
+    if isinstance(candidate, type) and not candidate.__flags__ & _HEAP_TYPE:
+        return False
+    name = candidate.__module__
+    return is_by_value(name) or _lookup(name, candidate.__qualname__) is not candidate
+
+
+def recipe_of(instance: Any) -> Any:
+    """What is pickled of ``instance`` (no class, no function) at the first step, as ``__reduce_ex__`` gives it.
+
+    Raises: whatever a user's ``__reduce__`` may raise.
+    """
+    if repairs.is_missing_sentinel(instance):
+        return "MISSING"
+    repaired = repairs.reduce_instance(instance)
+    if repaired is not None:
+        return repaired
+    reduce = _pickler_class().dispatch_table.get(type(instance))
+    # In a protocol that has no buffers outside.
+    return instance.__reduce_ex__(2) if reduce is None else reduce(instance)

@@ -1,0 +1,91 @@
+"""kill -9 of ``mincemeat run JOB --journal J``: the same command goes on, and one with a changed job file does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.kit.clusters import LOOPBACK
+from tests.kit.gates import PATIENCE_SECONDS
+from tests.kit.rerunning import NOTE, Rerun, free_port, maps, records_of
+
+pytestmark = pytest.mark.slow
+
+JOB = (
+    NOTE
+    + """
+import time
+
+datasource = {number: number for number in range(200)}
+
+def mapfn(key, value):
+    note(f"map {key}")
+    time.sleep(0.02)
+    yield value % 10, value
+
+def reducefn(key, values):
+    return sum(values)
+"""
+)
+ORACLE = "".join(f"{key}\t{sum(range(key, 200, 10))}\n" for key in range(10))
+ENGINES = ("processes", "cluster with workers beside", "cluster with a worker that stays")
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+class Command(Rerun):
+    """``mincemeat run`` with a job file that can be changed in between."""
+
+    def __init__(self, directory: Path, cleanup: ExitStack, engine: str) -> None:
+        self.job = directory / "job.py"
+        self.job.write_text(JOB)
+        self.port = free_port()
+        words = ["run", str(self.job), "--split", "4", "--sort", "--journal", str(directory / "job.journal")]
+        if engine == "processes":
+            words += ["--workers", "2"]
+        else:
+            words += ["--serve", f"{LOOPBACK}:{self.port}", "-p", "changeme"]
+            words += ["--workers", "2"] if "beside" in engine else []
+        super().__init__(directory, cleanup, ["-m", "mincemeat", *words])
+        if "stays" in engine:
+            self.start_worker(self.port)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_same_command_goes_on_and_does_nothing_twice(tmp_path: Path, cleanup: ExitStack, engine: str) -> None:
+    command = Command(tmp_path, cleanup, engine)
+    history = command.killed(maps(10))
+    before = command.noted("map", records_of(history.map_commits()))
+    assert len(before) >= 40
+    output, errors = command.start().communicate(timeout=PATIENCE_SECONDS)
+    assert output == ORACLE, errors
+    assert "going on with the job of the journal" in errors
+    assert command.noted("map", set(before)) == before
+    assert not command.journal.exists()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("old", "new", "said"), [("value % 10", "value % 9", "mapfn"), ("sum(values)", "max(values)", "reducefn")]
+)
+def test_a_changed_job_file_does_not_go_on(
+    tmp_path: Path, cleanup: ExitStack, engine: str, old: str, new: str, said: str
+) -> None:
+    """Results were a mixture of both jobs: keys 0 to 9 where value % 9 was asked for."""
+    command = Command(tmp_path, cleanup, engine)
+    command.killed(maps(10))
+    command.job.write_text(JOB.replace(old, new))
+    other = command.start()
+    output, errors = other.communicate(timeout=PATIENCE_SECONDS)
+    assert (other.returncode, output) == (1, ""), errors
+    assert f"is of another job: {said} is not what it was" in errors
+    command.job.write_text(JOB)
+    output, errors = command.start().communicate(timeout=PATIENCE_SECONDS)
+    assert output == ORACLE, errors
