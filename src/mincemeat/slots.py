@@ -72,14 +72,7 @@ class SlotProcess:
             self.kill()
             return "closed its channel without ending"
         kill_group(self._process)  # what user code started goes with it
-        if code >= 0:
-            return f"exited with code {code}"
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = "unknown"
-        hint = "; out of memory?" if name == "SIGKILL" else ""
-        return f"was killed by signal {-code} ({name}{hint})"
+        return describe_exit_code(code)
 
     def kill(self) -> None:
         """End the process and what it started, at once, and reap it. May be called again."""
@@ -87,6 +80,18 @@ class SlotProcess:
         if self._process.returncode is None:  # not reaped yet, so the number is its own still
             kill_group(self._process)
         self._process.wait()
+
+
+def describe_exit_code(code: int) -> str:
+    """How a process ended with ``code``, which is negative for a signal, in words."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown"
+    hint = "; out of memory?" if name == "SIGKILL" else ""
+    return f"was killed by signal {-code} ({name}{hint})"
 
 
 def _start(child: socket.socket) -> subprocess.Popen[bytes]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ import pytest
 from mincemeat import cli
 from mincemeat.cli.failures import _kinds
 from mincemeat.set_aside import RecordFailure
+from mincemeat.sources.again import kept_record
+from tests.cli.command import start
 from tests.cli.conftest import Run
 
 JOB = """
@@ -143,7 +148,7 @@ def test_values_too_large_to_be_kept_are_gathered_from_the_input_again(
     assert replay(file, 2)[:2] == (0, "'bad'\t40000\n")
     (tmp_path / "in.txt").write_text("good\n", "utf-8")
     code, output, said = replay(file, 2)
-    assert (code, output) == (1, "")
+    assert (code, output) == (2, "")
     assert said.splitlines()[-1] == (
         "mincemeat: no key of the input would be shown as 'bad' now, so there is nothing to run again"
     )
@@ -229,8 +234,10 @@ def test_a_record_that_ended_its_process_is_run_with_a_warning(tmp_path: Path, d
     assert "exited with code 13" in done.stderr
     if not debug:
         done = mincemeat("replay", FILE)
-        assert done.returncode == 13
-        assert "it may end this process, too" in done.stderr
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == (
+            f"mincemeat: mapfn does not survive for key {('in.txt', 2)}: its process exited with code 13"
+        )
         return
     done = mincemeat("replay", FILE, "--pdb", typed="p value\nq\n")
     assert done.returncode == 1
@@ -255,7 +262,7 @@ def test_what_cannot_be_replayed_gets_one_sentence(
     Path("other.py").write_text("x = 1", "utf-8")
     run(*inputs)
     code, output, said = replay(*words)
-    assert (code, output, said.count("\n")) == (1, "", 1)
+    assert (code, output, said.count("\n")) == (2, "", 1)
     assert sentence in said
 
 
@@ -268,7 +275,7 @@ def test_an_input_that_has_changed_gets_one_sentence(run: Run, replay: Replay, t
     assert "ValueError: 50000" in replay(FILE)[2]
     text.write_text("y", "utf-8")
     code, _, said = replay(FILE)
-    assert code == 1
+    assert code == 2
     assert "is not the file that the job was planned with" in said
 
 
@@ -292,3 +299,44 @@ def test_two_lost_processes_are_told_in_the_plural() -> None:
     assert _kinds((lost, lost, timed)) == "2 lost their process, 1 TimeoutError"
     assert _kinds((lost, timed)) == "1 lost its process, 1 TimeoutError"
     assert _kinds((lost,)) == "lost its process"
+
+
+ENDS = """
+import os, signal
+
+datasource = [0]
+
+def mapfn(key, value):
+    ENDING
+    yield key, value
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.parametrize(
+    ("ending", "code", "output", "sentence"),
+    [
+        ("os._exit(0)", 1, "", "mapfn does not survive for key 0: its process exited with code 0"),
+        ("os._exit(3)", 1, "", "mapfn does not survive for key 0: its process exited with code 3"),
+        ("os.kill(0, 0), os.kill(os.getpid(), 11)", 1, "", "its process was killed by signal 11 (SIGSEGV)"),
+        ("raise ValueError(key)", 1, "", "mapfn fails for key 0"),
+        ("raise KeyboardInterrupt", 1, "", "mapfn fails for key 0"),
+        ("os.fork() or os._exit(0)", 0, "0\t0\n", "mapfn does not fail for key 0 now"),
+        ("pass", 0, "0\t0\n", "mapfn does not fail for key 0 now"),
+    ],
+)
+def test_how_a_record_ends_its_process_is_no_exit_code_of_replay(
+    tmp_path: Path, ending: str, code: int, output: str, sentence: str
+) -> None:
+    """``os._exit(0)`` was exit code 0, "it does not fail now", and a segmentation fault 139."""
+    (tmp_path / "count.py").write_text(ENDS.replace("ENDING", ending), "utf-8")
+    lost = RecordFailure("map", "mapfn", "0", "", "it exited with code 3", "", "", 2, "m-00000", 0, 0)
+    fields = {name: value for name, value in lost._asdict().items() if name not in ("pickled", "data")}
+    head = {"mincemeat failures": 1, "job": "count.py", "directory": ".", "inputs": [], "exclude": [], "when": ""}
+    kept = {"number": 1, "kept": base64.b64encode(kept_record(pickle.dumps((0, 0))).payload).decode(), "at": 0}
+    (tmp_path / FILE).write_text(f"{json.dumps(head)}\n{json.dumps(kept | fields)}\n", "utf-8")
+    process = start("replay", FILE, cwd=tmp_path)
+    printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (code, output)
+    assert said.splitlines()[-1].endswith(sentence)

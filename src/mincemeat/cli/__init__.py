@@ -15,7 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out the command line ``argv`` (default: this process's own); the exit code.
 
     Exit codes: 0 done; 1 failed or refused, with a sentence on standard error; 2 not understood; 128 + the signal's
-    number when ended by a signal, so 130 for Ctrl-C.
+    number when ended by a signal, so 130 for Ctrl-C. Of ``replay``: 0 the record does not fail now, 1 it does, 2 it
+    cannot be run again.
     Raises: SystemExit for ``--help``, ``--version`` and what is not understood, as argparse does.
     """
     from mincemeat.cli.ending import carry_out
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             join_server(options)
 
-    return carry_out(command, loud=options.loud)
+    return carry_out(command, loud=options.loud, refused=2 if options.command == "replay" else 1)
 
 
 def run_client() -> None:

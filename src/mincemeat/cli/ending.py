@@ -23,10 +23,15 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent)
 _TRACEBACK_HEADING = "\n\nTraceback on the worker:\n"
 
 
-def carry_out(command: Callable[[], None], *, loud: bool = False) -> int:
+class AnsweredNo(MincemeatError):
+    """The command could do what it was asked to, and the answer is no: exit code 1 in any case."""
+
+
+def carry_out(command: Callable[[], None], *, loud: bool = False, refused: int = 1) -> int:
     """Call ``command`` and say on standard error what went wrong; the exit code.
 
-    ``loud`` adds the whole traceback, our own frames included.
+    ``loud`` adds the whole traceback, our own frames included. ``refused`` is the exit code for what goes wrong, where
+    1 is an answer (``AnsweredNo``).
     Raises: what only a fault of ours can have raised, so that its traceback is seen.
     """
     with _ending_signals() as received:
@@ -40,12 +45,12 @@ def carry_out(command: Callable[[], None], *, loud: bool = False) -> int:
             return 128 + number
         except (MincemeatError, OSError) as error:
             _tell(error, loud)
-            return 1
+            return 1 if isinstance(error, AnsweredNo) else refused
         except Exception as error:
             if not isinstance(error.__cause__, JobFailed):
                 raise
             _tell(error, loud)
-            return 1
+            return refused
     return 0
 
 

@@ -25,8 +25,9 @@ _JOIN_TEXT = """Join the mincemeat server on HOST as a worker, and work until it
 _PASSWORD_TEXT = """The password is taken from --password-file, else from the environment variable MINCEMEAT_PASSWORD,
 else from -p, else asked for."""
 
-_REPLAY_TEXT = """Run a record that failed again, in this process, with the functions that the job file has now, and
-show what it emits, or where it raises. The file holds pickled records: replay only files that you trust."""
+_REPLAY_TEXT = """Run a record that failed again, with the functions that the job file has now, and show what it emits,
+or where it raises. A record that ended its process is run in a process of its own, any other one in this. The file
+holds pickled records: replay only files that you trust."""
 
 _RUN_TEXT = """Run a job file: a plain Python file with mapfn(key, value), reducefn(key, values) and, if you like,
 collectfn, partitionfn and datasource. Without a datasource each line of the inputs is a record, whatever they are
@@ -235,7 +236,8 @@ def _parse_replay(words: list[str]) -> argparse.Namespace:
         "mincemeat replay",
         usage="%(prog)s FAILURES [NUMBER] [options]",
         description=_REPLAY_TEXT,
-        epilog="Exit codes: 0 it does not fail now, 1 it does, 2 not understood.",
+        epilog="Exit codes: 0 it does not fail now, 1 it does, 2 not understood, or it cannot be run again, "
+        "130 interrupted.",
     )
     parser.set_defaults(command="replay")
     parser.add_argument("failures", metavar="FAILURES", help="the file of failed records that mincemeat run has named")

@@ -1,10 +1,11 @@
-"""``mincemeat replay``: a record that failed, run again in this process with the job file as it is now.
+"""``mincemeat replay``: a record that failed, run again with the job file as it is now.
 
 Decides: what is called, and what the person sees of it. Does not know: where records are kept (failures.py), or how
 values that were not are had again (regathering.py).
 
 For mapfn the pairs that it emits now go through the beginning of a map attempt, too, which checks that they can be
-shuffled. A record that ended its process may end this one: with --pdb the debugger stops before anything happens.
+shuffled. A record that ended its process may do so again, and is run in a child process (apart.py) where there is fork;
+with --pdb it is run in this one, and the debugger stops before anything happens.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from mincemeat.cli.ending import say, start_logging, user_traceback_of
+from mincemeat.cli.apart import CAN_FORK, ProcessEnded, call_apart
+from mincemeat.cli.ending import AnsweredNo, say, start_logging, user_traceback_of
 from mincemeat.cli.failures import read_failures
 from mincemeat.cli.regathering import elements_of, gather_again
-from mincemeat.errors import InvalidJob, MincemeatError
+from mincemeat.errors import InvalidJob
 from mincemeat.model import TIME_LIMIT, describe_key
 from mincemeat.set_aside import RecordFailure
 from mincemeat.sources.again import read_record
 
 
-class StillFails(MincemeatError):
+class StillFails(AnsweredNo):
     """The record fails as before, or otherwise; what happened has been shown."""
 
 
@@ -59,7 +61,34 @@ def replay(options: Namespace) -> None:
         say(f"record {options.number} of {len(failures.records)} in {options.failures}")
     then = f"did not survive: {failure.message}" if _lost_its_process(failure) else f"raised {failure.exception_type}"
     say(f"{failure.function} for key {describe_key(key)}, which {then}")
-    _run(failure, job, function, key, value, options.pdb)
+    if _lost_its_process(failure) and not options.pdb and CAN_FORK:
+        _run_apart(failure, job, function, key, value)
+    else:
+        _run(failure, job, function, key, value, options.pdb)
+
+
+def _run_apart(failure: RecordFailure, job: Any, function: Callable[..., Any], key: Any, value: Any) -> None:
+    """As ``_run``, and whatever becomes of the process is the answer."""
+
+    def call() -> bool:
+        import faulthandler
+
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is no file
+            faulthandler.enable()
+        try:
+            _run(failure, job, function, key, value, False, is_apart=True)
+        except (StillFails, KeyboardInterrupt):  # Ctrl-C would have ended it: the function raised that
+            return False
+        return True
+
+    say("it is run in a process of its own, which it may end, too; with --pdb a debugger stops before it")
+    try:
+        if not call_apart(call):
+            raise StillFails(f"{failure.function} fails for key {describe_key(key)}")
+    except ProcessEnded as ended:
+        raise StillFails(
+            f"{failure.function} does not survive for key {describe_key(key)}: its process {ended}"
+        ) from None
 
 
 def _lost_its_process(failure: RecordFailure) -> bool:
@@ -67,7 +96,16 @@ def _lost_its_process(failure: RecordFailure) -> bool:
     return failure.exception_type in ("", TIME_LIMIT) and not failure.traceback
 
 
-def _run(failure: RecordFailure, job: Any, function: Callable[..., Any], key: Any, value: Any, debug: bool) -> None:
+def _run(
+    failure: RecordFailure,
+    job: Any,
+    function: Callable[..., Any],
+    key: Any,
+    value: Any,
+    debug: bool,
+    *,
+    is_apart: bool = False,
+) -> None:
     is_map = failure.phase == "map"
 
     def call() -> Any:
@@ -75,7 +113,7 @@ def _run(failure: RecordFailure, job: Any, function: Callable[..., Any], key: An
         return list(elements_of(answer, key)) if is_map else answer
 
     try:
-        answer = _with_care(call, function, debug) if _lost_its_process(failure) else call()
+        answer = _with_care(call, function, debug) if _lost_its_process(failure) and not is_apart else call()
         if is_map:
             _show_pairs(answer)
             _check_pairs(job, key, answer)
@@ -137,13 +175,9 @@ def _check_pairs(job: Any, key: Any, elements: list[Any]) -> None:
 
 
 def _with_care(call: Callable[[], Any], function: Callable[..., Any], debug: bool) -> Any:
-    """For a record that ended its process."""
+    """For a record that ended its process, in this one."""
     if not debug:
-        import faulthandler
-
         say("it may end this process, too; with --pdb a debugger stops before it")
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is no file
-            faulthandler.enable()
         return call()
     say("it may end this process, too: the debugger stops at its beginning, and what comes then is yours to do")
     import pdb
