@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.simulation.plan import Plan
 
 _KINDS = {jobs.RAISES: BAD_RAISES, jobs.RAISES_LATE: BAD_RAISES, jobs.KILLS: BAD_KILLS, jobs.HANGS: BAD_HANGS}
+# What is told of a record that ended its process, and what it did then.
+_LOST = {"": jobs.KILLS, "TimeoutError": jobs.HANGS}
 # What makes attempts fail without a record's doing, or keeps those that should find a record from getting so far.
 _OTHER_TROUBLE = (
     "slot killed",
@@ -49,14 +51,14 @@ class AsideBook:
         self._job = job
         self._happened = happened
         self._raised: dict[AttemptId, dict[Place, None]] = {}
-        # Careful attempts that ended at a place. One that hangs is noted at once, though it may be cancelled.
-        self._lost_at: dict[Place, dict[AttemptId, None]] = {}
+        # How careful attempts ended at a place. One that hangs is noted at once, though it may be cancelled.
+        self._lost_at: dict[Place, dict[AttemptId, str]] = {}
 
     def note(self, attempt: AttemptId, fate: Fate, *, is_careful: bool) -> None:
         """``attempt`` was carried out, or it was not any more from some record on."""
         if fate.stopped_at is not None:
             if is_careful:
-                self._lost_at.setdefault(fate.stopped_at, {})[attempt] = None
+                self._lost_at.setdefault(fate.stopped_at, {})[attempt] = fate.stopped
         elif fate.raised and is_careful:
             self._raised[attempt] = dict(fate.raised)
 
@@ -104,18 +106,19 @@ class AsideBook:
 
     def _check_failure(self, failure: RecordFailure, place: Place) -> None:
         trouble = self._job.bad.get(place, "")
-        is_raised = failure.exception_type != ""
+        how = _LOST.get(failure.exception_type)
         claim(
             failure.function == ("mapfn" if place[0] == "map" else "reducefn"),
             f"{failure} of {place[0]} is told as one of {failure.function!r}",
         )
-        if is_raised:
+        if how is None:
             claim(failure.exception_type.endswith("Unlucky"), f"{failure} raised {failure.exception_type}")
             claim(isinstance(failure.exception, jobs.Unlucky), f"{failure} has the exception {failure.exception!r}")
             raises = trouble in (jobs.RAISES, jobs.RAISES_LATE)
             claim(raises or any(place in places for places in self._raised.values()), f"{failure} raised nothing")
         else:
             claim(self.is_suspect(place), f"{failure} is told to have ended processes, and did not do so twice")
+            claim(how in self._lost_at[place].values(), f"{failure} did otherwise: {self._lost_at[place]}")
         if place[0] == "map" and failure.data:
             key = pickle.loads(failure.data)[0]
             claim(repr(key) == failure.key, f"{failure} comes with the record of key {key}")
