@@ -340,3 +340,100 @@ def test_how_a_record_ends_its_process_is_no_exit_code_of_replay(
     printed, said = process.communicate(timeout=60)
     assert (process.returncode, printed) == (code, output)
     assert said.splitlines()[-1].endswith(sentence)
+
+
+# -- where failed records are written -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["in.txt", "--failures", "in.txt"], "'in.txt' is an input of this job"),
+        (["in.txt", "--failures", "./linked"], "'./linked' is an input of this job"),
+        (["in.txt", "--failures", "count.py"], "'count.py' is the job file"),
+        (["in.txt", "--failures", "r.tsv", "-o", "r.tsv"], "'r.tsv' is where the results go"),
+        (["in.txt", "--failures", "there/r.tsv", "-o", "r.tsv"], "'there/r.tsv' is where the results go"),
+        (["in.txt", "--failures", "out/manifest.json", "-o", "out/"], "'out/manifest.json' is where the results go"),
+        (["in.txt", FILE], f"'{FILE}' is an input of this job"),
+    ],
+)
+def test_failed_records_overwrite_nothing_of_the_job(
+    run: Run, inputs: tuple[Path, Path], words: list[str], what: str
+) -> None:
+    """``--failures in.txt`` replaced the input with what had failed in it."""
+    Path("there").symlink_to(".")
+    os.link("in.txt", "linked")
+    Path(FILE).write_text("good 1\n", "utf-8")
+    before = {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    code, output, said = run("count.py", *words, "--on-error", "skip")
+    assert (code, output) == (1, "")
+    assert said == f"mincemeat: {what}, and records that failed would go there; --failures names another\n"
+    assert {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
+
+
+WALKED = """
+import mincemeat
+
+def datasource(inputs):
+    return mincemeat.lines(inputs)
+
+def mapfn(key, line):
+    if line == "bad":
+        raise ValueError(line)
+    yield "lines", 1
+
+def reducefn(key, values):
+    return sum(values)
+"""
+
+
+@pytest.mark.parametrize("places", [["."], ["*.txt", "*.jsonl"], ["**/*"], ["../data"]])
+@pytest.mark.parametrize("when", ["default", "asked", "loaded"])
+def test_what_a_run_has_written_is_no_input_of_the_next(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: list[str], when: str
+) -> None:
+    """With the input ``.`` the second run counted the failures of the first."""
+    job, data = tmp_path / "count.py", tmp_path / "data"
+    data.mkdir()
+    monkeypatch.chdir(data)
+    text = WALKED.replace("def datasource", "def unused") if when == "default" else WALKED
+    if when == "loaded":
+        text += f"datasource = mincemeat.lines({places!r})\n"
+    job.write_text(text, "utf-8")
+    Path("in.txt").write_text("one\nbad\ntwo\n", "utf-8")
+    Path("more.jsonl").write_text("three\n", "utf-8")
+    words = [] if when == "loaded" else places
+    for _ in range(2):
+        assert run(job, *words, "--on-error", "skip")[:2] == (0, "lines\t3\n")
+        assert Path(FILE).exists()
+    Path("in.txt").write_text("one\ntwo\n", "utf-8")
+    assert run(job, *words, "--on-error", "skip")[:2] == (0, "lines\t3\n")
+    assert not Path(FILE).exists()
+
+
+def test_only_a_former_file_of_the_same_job_is_removed(run: Run, inputs: tuple[Path, Path]) -> None:
+    job, text = inputs
+    run(job, text, "--on-error", "skip")
+    ours = Path(FILE).read_text("ascii")
+    text.write_text("good 1\n", "utf-8")
+    for content in ("", "mine\n", "[1]\n", "{}\n", ours.replace(str(job), str(job.with_name("other.py")))):
+        Path(FILE).write_text(content, "ascii")
+        assert run(job, text)[0] == 0
+        assert Path(FILE).read_text("ascii") == content
+    Path(FILE).write_text(ours, "ascii")
+    assert run(job, text)[0] == 0
+    assert not Path(FILE).exists()
+
+
+def test_the_values_of_a_key_are_gathered_without_the_file_of_failures(
+    run: Run, replay: Replay, tmp_path: Path
+) -> None:
+    Path("large.py").write_text("def mapfn(k, v): yield 1, 'x' * 100\ndef reducefn(k, vs): raise ValueError(len(vs))\n")
+    Path("in").mkdir()
+    Path("in/text").write_text("x\n" * 3000)
+    words = ("large.py", "in", "--on-error", "skip", "--failures", "in/failed")
+    assert run(*words)[0] == 0
+    assert run(*words)[0] == 0
+    code, _, said = replay("in/failed")
+    assert code == 1
+    assert "ValueError: 3000" in said

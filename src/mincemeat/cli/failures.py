@@ -17,7 +17,7 @@ import shlex
 import time
 from argparse import Namespace
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mincemeat import limits
 from mincemeat.cli.ending import say
@@ -25,9 +25,7 @@ from mincemeat.errors import InvalidJob
 from mincemeat.model import shorten, told
 from mincemeat.set_aside import RecordFailure
 from mincemeat.sources.again import Kept, find_record, kept_record
-
-if TYPE_CHECKING:
-    from mincemeat.sources.base import Source
+from mincemeat.sources.base import Source
 
 ENDING: Final = ".failures.jsonl"
 _FORMAT: Final = 1
@@ -35,6 +33,8 @@ _FORMAT: Final = 1
 _SHOWN: Final = 5
 # What is kept of the input for all records together.
 _KEPT_BYTES_MAX: Final = 64 * 2**20
+# The first line names the inputs, as many as a command line holds.
+_HEAD_CHARS_MAX: Final = 16 * 2**20
 
 
 class FailureFile:
@@ -50,8 +50,34 @@ class FailureFile:
             "exclude": options.exclude,
             "when": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
+        self._taken = {
+            "the job file": options.jobfile,
+            "where the results go": options.output,
+            "the journal": options.journal,
+            "the password file": options.password_file,
+        }
         self._problem = ""
         self.failures: tuple[RecordFailure, ...] = ()
+
+    def check(self, datasource: object) -> None:
+        """Raises: InvalidJob if writing the file would overwrite something of this job."""
+        path = os.path.realpath(self.path)
+        for what, other in self._taken.items():
+            if other is not None and _is_at_or_below(path, other, is_directory=other.endswith(("/", os.sep))):
+                raise self._refusal(what)
+        if isinstance(datasource, Source) and datasource.reads(self.path):
+            raise self._refusal("an input of this job")
+
+    def _refusal(self, what: str) -> InvalidJob:
+        return InvalidJob(f"{self.path!r} is {what}, and records that failed would go there; --failures names another")
+
+    def remove_former(self) -> None:
+        """No record has failed now: remove what an earlier run of the same job has left. Raises nothing."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            with open(self.path, encoding="ascii") as file:
+                head = json.loads(file.readline(_HEAD_CHARS_MAX))
+            if head["mincemeat failures"] == _FORMAT and head["job"] == self._head["job"]:
+                os.unlink(self.path)
 
     def keep(self, failures: tuple[RecordFailure, ...], source: Source) -> None:
         """Write ``failures`` with what it takes to run them again. Raises nothing: a job is not lost for it."""
@@ -99,6 +125,12 @@ class FailureFile:
         return f"{what}: mincemeat replay {shlex.quote(self.path)}{number} [--pdb]"
 
 
+def _is_at_or_below(path: str, other: str, *, is_directory: bool) -> bool:
+    """``path`` is a real one."""
+    taken = os.path.realpath(other)
+    return path == taken or (is_directory and path.startswith(taken + os.sep))
+
+
 def _described(failure: RecordFailure) -> dict[str, Any]:
     fields = failure._asdict()
     del fields["pickled"], fields["data"]
@@ -127,8 +159,9 @@ def _in_a_line(failure: RecordFailure) -> str:
 
 
 class Failures(NamedTuple):
-    """What is in such a file: the job file, where it was run with which inputs, and records with what was kept."""
+    """What is in the file ``path``: the job file, its directory and inputs, and records with what was kept."""
 
+    path: str
     job: str
     directory: str
     inputs: list[str]
@@ -150,7 +183,7 @@ def read_failures(path: str) -> Failures:
             raise ValueError("another format")
         records = [_record_of(json.loads(line)) for line in lines[1:]]
         inputs, exclude = (list(map(str, head[name])) for name in ("inputs", "exclude"))
-        return Failures(str(head["job"]), str(head["directory"]), inputs, exclude, records)
+        return Failures(os.path.abspath(path), str(head["job"]), str(head["directory"]), inputs, exclude, records)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         hint = f"; give the file that mincemeat run named, such as wordcount{ENDING}"
         raise InvalidJob(f"{path} is no file of failed records (mincemeat {limits.VERSION}){hint}") from error

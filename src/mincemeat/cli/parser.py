@@ -142,7 +142,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--failures",
         metavar="FILE",
         help="where records that failed are written, for mincemeat replay (default: JOBFILE's name with "
-        ".failures.jsonl, here; only if there are any)",
+        ".failures.jsonl, here; only if there are any; no input of a directory or pattern)",
     )
     output.add_argument("--top", metavar="N", type=_whole(1, 2**31), help="only the N largest, by value")
     output.add_argument("--sort", action="store_true", help="in order of their keys")

@@ -17,6 +17,7 @@ from mincemeat.cli.run import datasource_of
 from mincemeat.errors import InvalidEmission, InvalidJob
 from mincemeat.model import Pair, describe_key, key_text
 from mincemeat.shuffle.batches import columns_of, is_batch
+from mincemeat.sources.paths import passing_over
 
 
 def gather_again(job: ModuleType, wanted: str, failures: Failures) -> Pair:
@@ -29,7 +30,7 @@ def gather_again(job: ModuleType, wanted: str, failures: Failures) -> Pair:
         raise InvalidJob(
             f"the values of key {wanted} were too large to be kept, and came through a pipe: they cannot be had again"
         )
-    with contextlib.chdir(failures.directory):
+    with contextlib.chdir(failures.directory), passing_over(failures.path):
         found = run(
             datasource_of(job, failures.job, failures.inputs, failures.exclude),
             functools.partial(_pairs_of_key, getattr(job, "mapfn", None), wanted),

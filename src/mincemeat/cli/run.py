@@ -18,6 +18,7 @@ from mincemeat.cli.ending import start_logging
 from mincemeat.cli.failures import FailureFile
 from mincemeat.errors import InvalidJob, JobFailed, MincemeatError
 from mincemeat.model import Snapshot, UserFunctions
+from mincemeat.sources.paths import passing_over
 
 if TYPE_CHECKING:
     from mincemeat.engines.base import Engine
@@ -36,10 +37,12 @@ def run_job_file(options: Namespace) -> None:
 
     start_logging(options)
     engine = _engine(options)
-    job = _load(options.jobfile)
-    datasource = datasource_of(job, options.jobfile, options.inputs, options.exclude)
-    functions: dict[str, Any] = {name: getattr(job, name, None) for name in _FUNCTIONS}
     failures = FailureFile(options)
+    with passing_over(failures.path):
+        job = _load(options.jobfile)
+        datasource = datasource_of(job, options.jobfile, options.inputs, options.exclude)
+    failures.check(datasource)
+    functions: dict[str, Any] = {name: getattr(job, name, None) for name in _FUNCTIONS}
     # Last, because a sink may already make a file.
     with _with_hint(failures), CountingSink(_sink(options)) as sink:
         ended = run_job(
@@ -59,6 +62,8 @@ def run_job_file(options: Namespace) -> None:
             progress=options.progress,
             keep_failures=failures.keep,
         )
+    if not ended.failures:
+        failures.remove_former()
     failures.tell_set_aside()
     stream: TextIO | None = sys.stderr  # None where it was closed
     if stream is not None and (options.progress or (options.progress is None and stream.isatty())):

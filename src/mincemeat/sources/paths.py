@@ -6,12 +6,14 @@ over, and what is said when there is nothing. Knows nothing of what is in the fi
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fnmatch
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
 
 from mincemeat.errors import InvalidJob
@@ -28,6 +30,10 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 # What a walk leaves out: hidden names, and what Python puts beside sources.
 _PASSED_OVER: Names = (".*", "__pycache__")
+
+
+# What whoever asks for inputs is going to write itself.
+_written: ContextVar[str] = ContextVar("_written", default="")
 
 
 class InputFile(NamedTuple):
@@ -72,6 +78,26 @@ def expand(paths: Paths, exclude: Iterable[str] = ()) -> list[InputFile]:
     if sum(file.path == STDIN for file in found) > 1:
         raise InvalidJob("'-' stands for the standard input, which can be read only once, and it was given more often")
     return found
+
+
+@contextlib.contextmanager
+def passing_over(path: str) -> Iterator[None]:
+    """Within the block the file ``path`` is no input for a directory or a pattern; one that is named for itself is.
+
+    For a file that each run writes and the next one would come across, wherever the datasource is made: a job file may
+    do so as it is loaded.
+    """
+    token = _written.set(os.path.realpath(path))
+    try:
+        yield
+    finally:
+        _written.reset(token)
+
+
+def _is_passed_over(name: str) -> bool:
+    written = _written.get()
+    # A look at the name first: links are followed by system calls.
+    return os.path.basename(name) == os.path.basename(written) and os.path.realpath(name) == written
 
 
 def is_among(path: str, inputs: Iterable[InputFile]) -> bool:
@@ -135,7 +161,7 @@ def _walk(root: str, passed_over: Names) -> Iterator[InputFile]:
         name = pending.pop()
         try:
             facts = os.stat(name)
-            if stat.S_ISREG(facts.st_mode):
+            if stat.S_ISREG(facts.st_mode) and not _is_passed_over(name):
                 yield _input_file(name, facts, walked=True)
             elif stat.S_ISDIR(facts.st_mode) and (facts.st_dev, facts.st_ino) not in entered:
                 entered.add((facts.st_dev, facts.st_ino))
@@ -177,7 +203,7 @@ def _match_levels(pattern: str, passed_over: Names) -> list[InputFile]:
         if os.path.isdir(name):
             if "__pycache__" in pattern or not is_any(os.path.basename(name), passed_over):
                 found.extend(_walk(name, passed_over))
-        elif os.path.exists(name):
+        elif os.path.exists(name) and not _is_passed_over(name):
             found.append(_input_file(name, os.stat(name), walked=False))
     return found
 
