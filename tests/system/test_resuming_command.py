@@ -89,3 +89,21 @@ def test_a_changed_job_file_does_not_go_on(
     command.job.write_text(JOB)
     output, errors = command.start().communicate(timeout=PATIENCE_SECONDS)
     assert output == ORACLE, errors
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("{number: number for", "{number: number + 1 for"), ("[1] * 200", "[100] * 200")]
+)
+def test_values_that_have_changed_are_another_input(
+    tmp_path: Path, cleanup: ExitStack, before: str, after: str
+) -> None:
+    """Only keys were compared: the results were of both inputs."""
+    command = Command(tmp_path, cleanup, "processes")
+    job = JOB if before in JOB else JOB.replace("{number: number for number in range(200)}", before)
+    command.job.write_text(job)
+    command.killed(maps(10))
+    command.job.write_text(job.replace(before, after))
+    other = command.start()
+    output, errors = other.communicate(timeout=PATIENCE_SECONDS)
+    assert (other.returncode, output) == (1, ""), errors
+    assert "does not fit the input: since it was begun, what was split 0 has changed" in errors

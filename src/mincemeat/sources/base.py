@@ -99,7 +99,8 @@ class Source(abc.ABC):
     def fingerprint(self, index: int) -> int:
         """A number of 32 bits that tells split ``index`` from what it would be if the input had changed.
 
-        Of a file that means its name, its size and when it was written; of anything dict-like, its keys.
+        Of a file that means its name, its size and when it was written; of anything dict-like, its keys; of
+        Python's own dicts and lists the values, too.
         """
         return crc32(self.payload(index))
 

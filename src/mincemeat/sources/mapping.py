@@ -21,6 +21,7 @@ from mincemeat.errors import UserCodeError
 from mincemeat.model import describe_key, without_addresses
 from mincemeat.sources.base import Source, SplitInfo, evenly
 from mincemeat.sources.records import encode_record, split_head
+from mincemeat.sources.values_at_hand import MAPPINGS, SEQUENCES, digest_of_values
 
 
 class ByIndex:
@@ -37,6 +38,11 @@ class ByIndex:
 
     def __getitem__(self, index: int) -> Any:
         return self._elements[index]
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether elements can be looked at without any code of the user's."""
+        return type(self._elements) in SEQUENCES
 
 
 class MappingSource(Source):
@@ -81,7 +87,7 @@ class MappingSource(Source):
         return _packed(map(self._record_of, self._keys[index]), None)[1]
 
     def cut_again(self, records: int | None) -> SplitInfo | None:
-        """As the contract says: keys are asked for, values are not."""
+        """As the contract says: only keys are asked for."""
         keys = list(islice(self._pending_keys, records))
         if not keys:
             return None
@@ -89,8 +95,11 @@ class MappingSource(Source):
         return SplitInfo(len(self._keys) - 1, len(keys), None)
 
     def fingerprint(self, index: int) -> int:
-        names = without_addresses(repr(list(map(_whole_name, self._keys[index]))))
-        return crc32(names.encode("utf-8", "replace"))
+        """As the contract says: of keys, and of values where they are at hand; others are not asked for."""
+        keys = self._keys[index]
+        names = without_addresses(repr(list(map(_whole_name, keys))))
+        digest = crc32(names.encode("utf-8", "replace"))
+        return digest_of_values(list(map(self._value_of, keys)), digest) if self._is_at_hand else digest
 
     def data_chunks(self, index: int) -> Iterator[bytes]:
         payload = self.payload(index)
@@ -144,12 +153,19 @@ class MappingSource(Source):
             raise self._early_failure
 
     def _record_of(self, key: Any) -> tuple[Any, bytes]:
+        return key, encode_record(key, self._value_of(key))
+
+    def _value_of(self, key: Any) -> Any:
         try:
-            value = self._datasource[key]
+            return self._datasource[key]
         except Exception as error:
             name = describe_key(key)
             raise _told(f"for key {name}", name, error) from error
-        return key, encode_record(key, value)
+
+    @property
+    def _is_at_hand(self) -> bool:
+        datasource = self._datasource
+        return datasource.is_at_hand if isinstance(datasource, ByIndex) else type(datasource) in MAPPINGS
 
     def _pulled_early(self, places: int) -> list[bytes]:
         give_up_at = time.monotonic() + limits.SAMPLE_PULL_SECONDS
