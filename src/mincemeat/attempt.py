@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, UserCodeError
+from mincemeat.interrupts import passing
 from mincemeat.model import (
     AttemptId,
     Key,
@@ -291,7 +292,7 @@ def _reduce_groups(
         if reducefn is not None:
             try:
                 result = reducefn(key, values)
-            except (KeyboardInterrupt, GeneratorExit, BlockCorrupt):  # the last from values that are read from disk
+            except passing(BlockCorrupt):  # the last from values that are read from disk
                 raise
             except BaseException as error:  # sys.exit() is a failure of the attempt like any other
                 raise _failed_key(key, values, written.written + len(keys), error) from error
@@ -339,7 +340,7 @@ def _result_of(reducefn: ReduceFunction | None, key: Key, values: Values, number
     """Raises: UserCodeError."""
     try:
         result: Any = values if reducefn is None else reducefn(key, values)
-    except (KeyboardInterrupt, GeneratorExit, BlockCorrupt):
+    except passing(BlockCorrupt):
         raise
     except BaseException as error:
         raise _failed_key(key, values, number, error) from error

@@ -14,6 +14,7 @@ from typing import Any
 
 from mincemeat import limits
 from mincemeat.errors import UserCodeError
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, MapFunction, UserFunctions
 from mincemeat.shuffle.batches import is_batch
 from mincemeat.shuffle.block import PICKLE_PROTOCOL
@@ -27,7 +28,7 @@ def answer_sample(load: Callable[[], UserFunctions], payloads: bytes, partitions
     try:
         splitters = run_sample(load(), pickle.loads(payloads), partitions)
         return pickle.dumps(splitters, protocol=PICKLE_PROTOCOL) if splitters else b""
-    except (KeyboardInterrupt, GeneratorExit):
+    except passing():
         raise
     except BaseException:  # noqa: BLE001 - code that cannot be loaded, keys that cannot be pickled: the job will tell
         return b""
@@ -70,7 +71,7 @@ def _keys_of(mapfn: MapFunction | None, payload: bytes, keys_max: int, give_up_a
             key, value = record
             emitted = ((key, value),) if mapfn is None else mapfn(key, value)
             _gather(emitted, found, keys_max)
-        except (KeyboardInterrupt, GeneratorExit):
+        except passing():
             raise
         except BaseException:  # noqa: BLE001 - mapfn, or what it emits: the job will tell
             continue

@@ -20,6 +20,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mincemeat import attempt as attempts
+from mincemeat import interrupts
 from mincemeat.describing import describe_failure
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import AttemptId, Failure, FailureKind, RecordMark, Span, UserFunctions
@@ -37,6 +38,7 @@ def main(channel_fd: int | None) -> None:
     channel = _open_channel(channel_fd)
     # Ctrl-C belongs to the parent, which then ends its slots.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupts.never_reach_this_process()
     _volunteer_for_the_oom_killer()
     _end_with_parent(channel)
     for stream in (sys.stdout, sys.stderr):

@@ -65,6 +65,35 @@ def test_records_that_emit_what_cannot_be_shuffled_are_set_aside_whole(engine: s
     assert {failure.exception_type for failure in results.failures} == {"InvalidEmission", "SystemExit"}
 
 
+@pytest.mark.parametrize("engine", APART)
+def test_what_ends_programs_is_a_records_failure_in_a_slot(engine: str) -> None:
+    """KeyboardInterrupt and GeneratorExit failed the job: "could not be carried out: ki", without a record or key."""
+    for mapfn in (poison.raises_what_ends_programs, poison.ends_programs_at_once):
+        results = skip(engine, range(100), mapfn)
+        assert results == poison.expected(range(100), {3, 4})
+        assert [(each.key, each.exception_type, each.message) for each in results.failures] == [
+            ("3", "GeneratorExit", "ge"),
+            ("4", "KeyboardInterrupt", "ki"),
+        ]
+    results = skip(engine, range(100), None, poison.collects_what_ends_programs, split=50)
+    assert sorted(results) == [key for key in range(100) if key not in (3, 4)]
+    assert sorted((each.key, each.exception_type) for each in results.failures) == [
+        ("3", "GeneratorExit"),
+        ("4", "KeyboardInterrupt"),
+    ]
+    with pytest.raises(JobFailed, match=r"raised KeyboardInterrupt in mapfn for key 0 \(record 0 of split 0\): ki"):
+        run(engine, [4], poison.raises_what_ends_programs)
+
+
+def test_inline_a_keyboard_interrupt_is_the_persons_and_a_generator_exit_a_failure() -> None:
+    for function in (poison.raises_what_ends_programs, poison.ends_programs_at_once):
+        with pytest.raises(KeyboardInterrupt):
+            skip("inline", range(4, 100), function)
+        assert [each.exception_type for each in skip("inline", range(4), function).failures] == ["GeneratorExit"]
+        with pytest.raises(JobFailed, match="mapfn raised GeneratorExit for key 3"):
+            run("inline", range(4), function)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sorted_results_and_files_lack_the_same_records(engine: str, tmp_path: Path) -> None:
     results = skip(engine, NUMBERS, poison.raises_in_sevens, sort=True, output=str(tmp_path / "out.jsonl"), split=50)

@@ -15,6 +15,7 @@ FLOORS: list[set[str]] = [
     {"errors"},
     {"model"},
     {"reducers"},
+    {"interrupts"},
     {"scratch", "locks", "positions", "set_aside"},
     {"scheduler", "wire"},
     {"shuffle", "sources", "sinks", "usercode"},

@@ -32,6 +32,23 @@ def raises_in_sevens(key: Any, number: int) -> Iterator[tuple[int, int]]:
         raise Unlucky(number, reason="seven")
 
 
+def raises_what_ends_programs(key: Any, number: int) -> Iterator[tuple[int, int]]:
+    yield number % 10, number
+    match number:
+        case 3:
+            raise GeneratorExit("ge")
+        case 4:
+            raise KeyboardInterrupt("ki")
+
+
+def ends_programs_at_once(key: Any, number: int) -> list[tuple[int, int]]:
+    return list(raises_what_ends_programs(key, number))
+
+
+def collects_what_ends_programs(key: int, values: Any) -> Any:
+    return [value for _, value in raises_what_ends_programs(key, key)] + list(values)
+
+
 def emits_nonsense(key: Any, number: int) -> Iterator[Any]:
     """At some numbers, behind a pair that would do, something that cannot be shuffled."""
     yield number % 10, number

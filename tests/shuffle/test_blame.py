@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mincemeat import interrupts
 from mincemeat.errors import InvalidEmission
 from mincemeat.model import UserFunctions
 from tests.kit.spilled import Spilled, emit, fail
@@ -105,19 +106,40 @@ def test_exception_of_collectfn_is_carried_with_the_groups_key() -> None:
     assert (error.function, error.key) == ("collectfn", "'b'")
 
 
-@pytest.mark.parametrize("place", ["mapfn", "generator", "collectfn", "partitionfn"])
-def test_keyboard_interrupt_passes_unwrapped(place: str) -> None:
-    def interrupt(*_args: Any) -> Any:
-        raise KeyboardInterrupt
+PLACES = ["mapfn", "generator", "collectfn", "partitionfn"]
 
-    functions = {
+
+def raised_in(place: str, error: type[BaseException]) -> UserFunctions:
+    def interrupt(*_args: Any) -> Any:
+        raise error
+
+    return {
         "mapfn": UserFunctions(mapfn=interrupt),
-        "generator": emit(raising(KeyboardInterrupt())),
+        "generator": emit(raising(error())),
         "collectfn": UserFunctions(collectfn=interrupt),
         "partitionfn": UserFunctions(partitionfn=interrupt),
     }[place]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_keyboard_interrupt_passes_unwrapped(place: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Spilled(functions).run([(1, 2)])
+        Spilled(raised_in(place, KeyboardInterrupt)).run([(1, 2)])
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_where_no_ctrl_c_comes_keyboard_interrupt_is_the_functions_own(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a slot it was "could not be carried out", and nobody was to blame."""
+    monkeypatch.setattr(interrupts, "_ctrl_c", (KeyboardInterrupt,))  # restored behind the test
+    interrupts.never_reach_this_process()
+    assert isinstance(fail(raised_in(place, KeyboardInterrupt)).__cause__, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_generator_exit_is_the_functions_own(place: str) -> None:
+    assert isinstance(fail(raised_in(place, GeneratorExit)).__cause__, GeneratorExit)
 
 
 def test_exception_of_the_records_themselves_passes_unwrapped() -> None:

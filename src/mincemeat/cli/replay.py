@@ -61,7 +61,9 @@ def replay(options: Namespace) -> None:
         say(f"record {options.number} of {len(failures.records)} in {options.failures}")
     then = f"did not survive: {failure.message}" if _lost_its_process(failure) else f"raised {failure.exception_type}"
     say(f"{failure.function} for key {describe_key(key)}, which {then}")
-    if _lost_its_process(failure) and not options.pdb and CAN_FORK:
+    # In this process a KeyboardInterrupt would be taken for the person's own.
+    is_alone = _lost_its_process(failure) or failure.exception_type == "KeyboardInterrupt"
+    if is_alone and not options.pdb and CAN_FORK:
         _run_apart(failure, job, function, key, value)
     else:
         _run(failure, job, function, key, value, options.pdb)

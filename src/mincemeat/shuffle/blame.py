@@ -11,6 +11,7 @@ import pickle
 from typing import Any, NamedTuple
 
 from mincemeat.errors import InvalidEmission, UserCodeError
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, Pair, describe_key
 from mincemeat.shuffle.block import PICKLE_PROTOCOL, Payload, encode_columns
 
@@ -41,7 +42,7 @@ def as_pair(element: Any) -> Pair | None:
         if not isinstance(element, _NEVER_PAIRS):
             key, value = element
             return key, value
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+    except passing(MemoryError):
         raise
     except BaseException:  # noqa: BLE001 - what it is instead of a pair says more than how it refuses
         pass
@@ -115,7 +116,7 @@ def encode_or_blame(keys: list[Key], values: list[Any], *, single: bool, functio
     """
     try:
         return encode_columns(keys, values, single=single, stays_here=stays_here)
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+    except passing(MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - goes on in what is raised
         noun = "result" if function == "reducefn" else "value"
@@ -131,7 +132,7 @@ def encode_or_blame(keys: list[Key], values: list[Any], *, single: bool, functio
 def _check_picklable(function: str, key: Key, part: object, found: str) -> None:
     try:
         pickle.dumps(part, protocol=PICKLE_PROTOCOL)
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+    except passing(MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - goes on in what is raised
         text = f"{found} {type(part).__name__!r} that cannot be pickled: {error}"

@@ -26,6 +26,7 @@ from zlib import crc32
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, InvalidEmission
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, Span, Value
 from mincemeat.shuffle import texttable
 
@@ -372,7 +373,7 @@ def _inflated(block: Block) -> bytes:
 def _unpickled(block: Block, loads: Loads) -> Any:
     try:
         return loads(block.payload)
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+    except passing(MemoryError):
         raise
     except BaseException as error:
         raise InvalidEmission(

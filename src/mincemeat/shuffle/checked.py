@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from mincemeat.errors import UserCodeError
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, UserFunctions
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
 from mincemeat.shuffle.blame import Record, as_pair, blamed_pair, encode_or_blame, refused_pair
@@ -147,7 +148,7 @@ def _check_hashes(keys: list[Key], record: Record) -> None:
     for key in keys:
         try:
             hash(key)
-        except (KeyboardInterrupt, GeneratorExit):
+        except passing():
             raise
         except BaseException as error:  # noqa: BLE001 - goes on in what is raised
             blamed = blamed_pair(record, (key, None), error)

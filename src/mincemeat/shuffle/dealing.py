@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, UserFunctions, Value
 from mincemeat.shuffle.blame import encode_or_blame, user_code_error
 from mincemeat.shuffle.block import BlockWriter, encode_text
@@ -126,7 +127,7 @@ class Dealer:
         try:
             for key, values in lists.items():
                 lists[key] = collectfn(key, values)  # replaces a value only, which a running iteration allows
-        except (KeyboardInterrupt, GeneratorExit):
+        except passing():
             raise
         except BaseException as error:
             raise user_code_error(self._side.function, key, error) from error

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter, length_hint
 from typing import Any, Final
 
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, Pair, Value
 from mincemeat.reducers import Fold
 from mincemeat.shuffle.batches import Columns
@@ -73,7 +74,7 @@ class Holding:
             try:
                 if self._step(self.held, rest, pending):
                     return
-            except (KeyboardInterrupt, GeneratorExit, MemoryError):
+            except passing(MemoryError):
                 raise
             except BaseException as error:  # what is wrong with the pair, or with adding up its value
                 invalid = first_invalid(rest)

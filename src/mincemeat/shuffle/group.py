@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from mincemeat import limits
 from mincemeat.errors import UserCodeError
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, Pair, UserFunctions
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
 from mincemeat.shuffle.blame import (
@@ -131,7 +132,7 @@ class GroupBuffer:
         """All that ``mapfn`` emits for the next record, which counts as read. Raises: UserCodeError."""
         try:
             return list(self._emitted(key, value))
-        except (KeyboardInterrupt, GeneratorExit, UserCodeError):
+        except passing(UserCodeError):
             raise
         except BaseException as error:
             raise user_code_error("mapfn", key, error, self.records - 1) from error
@@ -163,7 +164,7 @@ class GroupBuffer:
                 return iter((answer,))
             if hasattr(type(answer), "__iter__") or hasattr(type(answer), "__getitem__"):
                 return iter(answer)
-        except (KeyboardInterrupt, GeneratorExit):
+        except passing():
             raise
         except BaseException as error:  # sys.exit() in a function of the job is a failure of the attempt like any other
             raise user_code_error("mapfn", key, error, self.records - 1) from error
@@ -174,7 +175,7 @@ class GroupBuffer:
         batch = self._batch
         try:
             batch.extend(islice(emitted, self._room - len(batch)))
-        except (KeyboardInterrupt, GeneratorExit):
+        except passing():
             raise
         except BaseException as error:
             raise user_code_error("mapfn", key, error, self.records - 1) from error
@@ -184,7 +185,7 @@ class GroupBuffer:
         """Fill the table from ``emitted``, for a while; what is left then, None if nothing is."""
         try:
             taken, rejected, is_over = table.drain(emitted, limits.TABLE_PAIRS_MAX, self._table_bytes)
-        except (KeyboardInterrupt, GeneratorExit):
+        except passing():
             raise
         except BaseException as error:
             raise user_code_error("mapfn", key, error, self.records - 1) from error

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from mincemeat import limits
 from mincemeat.errors import InvalidEmission, UserCodeError
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, describe_key
 
 _T = TypeVar("_T")
@@ -150,7 +151,7 @@ def _compared(work: Callable[[], _T], keys: Iterable[Key]) -> _T:
     """What ``work`` gives, which compares ``keys``. Raises: UserCodeError for whatever comparing them raises."""
     try:
         return work()
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+    except passing(MemoryError):
         raise
     except UserCodeError as told:
         raise told from told.__cause__

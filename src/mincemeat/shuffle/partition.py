@@ -23,6 +23,7 @@ from typing import Any, Final, TypeVar
 from zlib import crc32
 
 from mincemeat.errors import InvalidEmission, UserCodeError
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, PartitionFunction, describe_key
 
 HASH_BITS: Final = 32
@@ -103,7 +104,7 @@ class UserPartitioner(Partitioner):
     def __call__(self, key: Key) -> int:
         try:
             answer = self._partitionfn(key)
-        except (KeyboardInterrupt, GeneratorExit):
+        except passing():
             raise
         except BaseException as error:
             text = f"partitionfn raised {type(error).__name__} for the key {describe_key(key)}"

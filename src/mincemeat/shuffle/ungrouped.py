@@ -15,6 +15,7 @@ from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, Final, overload
 
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, Pair, Value
 from mincemeat.shuffle.batches import Columns
 from mincemeat.shuffle.folds import StoppedAt, first_invalid
@@ -50,7 +51,7 @@ class Ungrouped:
                 keys, values = [*map(_first, pairs)], map(_second, pairs)
             if not {*map(type, keys)} <= _HASHABLE:
                 deque(map(hash, keys), maxlen=0)
-        except (KeyboardInterrupt, GeneratorExit, MemoryError):
+        except passing(MemoryError):
             raise
         except BaseException as error:
             place = first_invalid(pairs)

@@ -14,6 +14,7 @@ from typing import Any
 
 from mincemeat import limits
 from mincemeat.errors import MincemeatError
+from mincemeat.interrupts import passing
 from mincemeat.model import Key, Value
 from mincemeat.shuffle.blame import encode_or_blame, user_code_error
 from mincemeat.shuffle.block import Loads
@@ -36,7 +37,7 @@ def sort_lists(groups: Mapping[Key, list[Value]], by: SortBy | None) -> None:
         for key, values in groups.items():  # noqa: B007 - the key is for what may be raised
             if len(values) > 1:
                 values.sort(key=by)
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+    except passing(MemoryError):
         raise
     except BaseException as error:
         raise user_code_error("sort_values", key, error) from error
@@ -55,7 +56,7 @@ def sorted_values(
     sorting = _Sorting(values.key, by, files, memory_bytes, loads)
     try:
         merged = sorting.merged(sorting.runs(values))
-    except (KeyboardInterrupt, GeneratorExit, MemoryError, MincemeatError):
+    except passing(MemoryError, MincemeatError):
         raise  # of the job's directory each file is removed with it
     except BaseException as error:
         raise user_code_error("sort_values", values.key, error) from error
