@@ -64,6 +64,10 @@ def test_a_repr_that_raises_is_no_fault() -> None:
         def __repr__(self) -> str:
             raise RuntimeError
 
+        def utcoffset(self, moment: datetime.datetime | None) -> None: ...
+        def dst(self, moment: datetime.datetime | None) -> None: ...
+        def tzname(self, moment: datetime.datetime | None) -> None: ...
+
     digest_of_values([datetime.datetime(2026, 1, 1, tzinfo=Zone())])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,7 +53,8 @@ class Command(Rerun):
         if engine == "processes":
             words += ["--workers", "2"]
         else:
-            words += ["--serve", f"{LOOPBACK}:{self.port}", "-p", "changeme"]
+            words += ["--serve", f"{LOOPBACK}:{self.port}"]
+            words += [] if "generated" in engine else ["-p", "changeme"]
             words += ["--workers", "2"] if "beside" in engine else []
         super().__init__(directory, cleanup, ["-m", "mincemeat", *words])
         if "stays" in engine:
@@ -107,3 +110,45 @@ def test_values_that_have_changed_are_another_input(
     output, errors = other.communicate(timeout=PATIENCE_SECONDS)
     assert (other.returncode, output) == (1, ""), errors
     assert "does not fit the input: since it was begun, what was split 0 has changed" in errors
+
+
+def test_workers_come_back_with_the_password_that_the_server_before_had_generated(
+    tmp_path: Path, cleanup: ExitStack
+) -> None:
+    """The second server generated another one: workers were refused, ended, and took their outputs along."""
+    command = Command(tmp_path, cleanup, "cluster with a generated password")
+    first = command.start()
+    join = told_to_join(first)
+    workers = [command.start_worker(command.port, join.split()[4]) for _ in range(2)]
+    history = command.kill_at(maps(10), first)
+    kept = Path(f"{command.journal}.files", "password")
+    assert kept.read_text().strip() == join.split()[4]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    before = command.noted("map", records_of(history.map_commits()))
+    second = command.start()
+    assert told_to_join(second) == join
+    output, errors = second.communicate(timeout=PATIENCE_SECONDS)
+    assert output == ORACLE, errors
+    assert command.noted("map", set(before)) == before
+    for worker in workers:
+        _, said = worker.communicate(timeout=PATIENCE_SECONDS)
+        assert worker.returncode == 0, said
+        assert "lost the server" in said
+    assert not kept.exists()
+
+
+def told_to_join(server: subprocess.Popen[str]) -> str:
+    """The command to join that a server prints."""
+    assert server.stderr is not None
+    while line := server.stderr.readline():
+        if "python -m mincemeat -p" in line:
+            return line.strip()
+    raise AssertionError(server.communicate())
+
+
+def test_a_password_that_was_given_is_not_written(tmp_path: Path, cleanup: ExitStack) -> None:
+    command = Command(tmp_path, cleanup, "cluster with workers beside")
+    command.killed(maps(10))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert command.journal in files
+    assert [path for path in files if b"changeme" in path.read_bytes()] == []

@@ -88,6 +88,10 @@ class ClusterEngine(Engine):
                 from mincemeat.engines.resuming import Resumable
 
                 self._resumable = Resumable.open(self._journal, job, source, sink, self._split)
+                if self._generated:
+                    # Workers of the server before this one come back with the password that they have.
+                    self._generated = self._resumable.password(self._generated)
+                    self._secret = normalise_password(self._generated)
 
             def open_doors(port: int) -> Attendance:
                 """Let workers join, those that were started for it first, and say how others can."""

@@ -99,6 +99,23 @@ class Resumable:
             )
         self.journal.close()
 
+    def password(self, generated: str) -> str:
+        """What workers of an earlier life know, if it was generated then; else ``generated``, kept for the next one.
+
+        Call it before ``begin``.
+        """
+        kept = self.journal.password()
+        if kept:
+            return kept
+        if not self.is_new:
+            log.warning(
+                "no generated password is kept with the journal %s: workers of the job's earlier server cannot come "
+                "back, unless this one is started with the password that it had",
+                self.journal.path,
+            )
+        self.journal.keep_password(generated)
+        return generated
+
     def begin(self, job: Job) -> None:
         """Write down that ``job``, which has its splitters now, has begun."""
         self.journal.begin(job.job_id, self._identity, job.functions.splitters)

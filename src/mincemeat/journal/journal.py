@@ -4,7 +4,8 @@ Decides: whether a journal that is there belongs to the job at hand, in one sent
 and when all of it goes. Does not know: tasks, workers, engines.
 
     PATH          the log (log.py, history.py), locked while a coordinator lives
-    PATH.files/   results/: of reduce attempts; blocks/, worker-0/, ...: what slots and workers on this machine made
+    PATH.files/   results/: of reduce attempts; blocks/, worker-0/, ...: what slots and workers on this machine made;
+                 password: the generated one
 
 Both are removed when the results are in the user's hands. Until then they stay, whatever became of the coordinator.
 """
@@ -23,6 +24,7 @@ from mincemeat import limits
 from mincemeat.errors import InvalidJob, SpillSpaceExhausted
 from mincemeat.journal.history import History, HistoryImpossible, MapCommit, ReduceCommit, SplitGroup, plan_record
 from mincemeat.journal.log import Contents, DiskFile, Log, LogDamaged, LogFile, Record, read_log
+from mincemeat.journal.password import PASSWORD, keep_password, read_password
 from mincemeat.locks import Lock
 from mincemeat.model import AttemptId
 from mincemeat.shuffle.store import DISK_FULL, make_directory
@@ -33,7 +35,7 @@ _FILES: Final = ".files"
 RESULTS: Final = "results"
 BLOCKS: Final = "blocks"
 WORKER: Final = "worker-"
-_ROOMS: Final = {RESULTS, BLOCKS}
+_ROOMS: Final = {RESULTS, BLOCKS, PASSWORD}
 
 
 class Journal:
@@ -54,6 +56,7 @@ class Journal:
         self.torn_bytes = contents.torn
         self._file = file
         self._lock = lock
+        self._password = ""
         self._size = contents.size  # and not its records, which history has in fewer bytes
         self._log = Log(file, contents.size)
         # Whether there is something to go on with when this is closed.
@@ -93,6 +96,8 @@ class Journal:
         shutil.rmtree(self.directory, ignore_errors=True)
         self._make_directory()
         self._truncate(0)
+        # Before the job has begun: no worker knows one that is not kept.
+        self._write_password()
         head = {
             "journal": FORMAT,
             "mincemeat": limits.VERSION,
@@ -113,6 +118,24 @@ class Journal:
         self._truncate(self._size)
         self._append({"life": self.history.lives})
         self.sync()
+
+    def password(self) -> str:
+        """The one that an earlier coordinator generated; "" if it did not, or if it is lost."""
+        return "" if self.life == 0 else read_password(self.directory)
+
+    def keep_password(self, generated: str) -> None:
+        """Have the next coordinator know the password that this one generated. Call it before ``begin``."""
+        self._password = generated
+        if self.life:
+            self._write_password()
+
+    def _write_password(self) -> None:
+        if not self._password:
+            return
+        try:
+            keep_password(self.directory, self._password)
+        except OSError as error:
+            raise self._told(error) from error
 
     def forget_history(self) -> None:
         """Everybody was told what it says, and it is large: kilobytes for a map task."""
