@@ -12,6 +12,7 @@ import mincemeat
 from mincemeat.api import Server
 from mincemeat.errors import InvalidJob
 from mincemeat.journal import History, Journal
+from mincemeat.journal.log import read_log
 
 
 class Stopped(Exception):
@@ -22,7 +23,7 @@ def mapfn(key: int, value: str) -> Iterator[tuple[int, int]]:
     yield key % 3, len(value)
 
 
-def run(journal: Path, data: Mapping[Any, str], **options: Any) -> Any:
+def run(journal: Path, data: Mapping[Any, Any], **options: Any) -> Any:
     settings: dict[str, Any] = {"split": 5, "workers": 1, "progress": False, "journal": journal} | options
     return mincemeat.run(data, mapfn, **settings)
 
@@ -180,3 +181,47 @@ def test_the_history_is_not_kept_while_the_job_goes_on(mapped: Path, monkeypatch
     monkeypatch.setattr(Journal, "remove", note)
     run(mapped, data(20))
     assert kept == [None]
+
+
+def test_a_key_that_a_worker_set_aside_keeps_its_worker(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal's record of its reduce task had none, so that ``worker`` was "" when the job had gone on."""
+    options: dict[str, Any] = {"engine": "cluster", "reducefn": fail_for_one, "on_error": "skip"}
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object) -> None:
+            raise Stopped
+
+        patch.setattr(Journal, "remove", stop)
+        with pytest.raises(Stopped):
+            run(journal, data(20), **options)
+    with journal.open("rb") as file:
+        history = History.of(read_log(file).records)
+    assert history is not None
+    workers = {commit.worker for commit in history.reduce_commits() if commit.skipped}
+    results = run(journal, data(20), **options)
+    assert results == {0: 7, 2: 6}
+    assert {failure.worker for failure in results.failures} == workers
+    assert "" not in workers
+
+
+def test_processes_have_no_worker_to_name_when_they_have_gone_on(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was "" in a job that had not stopped, and the name of this machine in the scheduler in one that had."""
+    options: dict[str, Any] = {"on_error": "skip", "reducefn": fail_for_one}
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object) -> None:
+            raise Stopped
+
+        patch.setattr(Journal, "remove", stop)
+        with pytest.raises(Stopped):
+            run(journal, {**data(20), 20: None}, **options)
+    results = run(journal, {**data(20), 20: None}, **options)
+    assert [(failure.phase, failure.worker) for failure in results.failures] == [("map", ""), ("reduce", "")]
+
+
+def fail_for_one(key: int, values: list[int]) -> int:
+    if key == 1:
+        raise ValueError("one")
+    return sum(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def mapped(name: str, splits: int = 1, worker: str = "A") -> MapCommit:
 
 
 def reduced(name: str) -> ReduceCommit:
-    return ReduceCommit(AttemptId.parse(name), f"{name}.result", 100)
+    return ReduceCommit(AttemptId.parse(name), f"{name}.result", 100, worker="A")
 
 
 def history(*records: Record) -> History:
@@ -107,6 +108,26 @@ def test_no_split_is_in_two_outputs_whatever_was_recorded() -> None:
         assert taken == sorted(set(taken)), f"seed {seed}"
 
 
+WRONG_IN_MAP: dict[str, tuple[Any, ...]] = {
+    "map": (5, None),
+    "splits": ("1", 1.0, True),
+    "worker": (5, None),
+    "report": (5, ["a", 1, 1, 1], [1, 1, "a", 1]),
+    "bytes": (5, ["x"], {}, "ab"),
+    "skipped": ("1", -1),
+    "aside": (5, "nonsense"),
+    "digests": (5, "nonsense", "+00"),
+}
+WRONG_IN_REDUCE: dict[str, tuple[Any, ...]] = {
+    "reduce": (5,),
+    "file": (5, None),
+    "size": ("1", -1),
+    "skipped": (None,),
+    "aside": (5, "nonsense"),
+    "worker": (5,),
+}
+
+
 @pytest.mark.parametrize(
     "records",
     [
@@ -120,6 +141,27 @@ def test_no_split_is_in_two_outputs_whatever_was_recorded() -> None:
         [reduced("r-00000.0").to_record()],
         [{"void": "nonsense"}],
         [{"plan": "abc"}],
+        [{"plan": [5, 3]}],
+        [{"plan": [0]}],
+        [{"plan": {}}],
+        [{}],
+        [{"life": float("inf")}],
+        [{"life": "1"}],
+        [{"input": 0.0}],
+        [{"void": 5}],
+        [{**group(0, 2), "prints": [1]}],
+        [{**group(0, 1), "splits": 0.0}],
+        *([{**group(0, 1), name: value}] for name in ("records", "bytes", "prints") for value in (5, "x", ["x"], [-1])),
+        *(
+            [group(0, 1), {**mapped("m-00000.0").to_record(), name: value}]
+            for name, values in WRONG_IN_MAP.items()
+            for value in values
+        ),
+        *(
+            [{"plan": [0, 64]}, {**reduced("r-00000.0").to_record(), name: value}]
+            for name, values in WRONG_IN_REDUCE.items()
+            for value in values
+        ),
     ],
 )
 def test_records_that_cannot_have_come_about_are_refused(records: list[Record]) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
+import pickle
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from mincemeat import limits
 from mincemeat.errors import InvalidJob, SpillSpaceExhausted
 from mincemeat.journal import Journal, MapCommit, SplitGroup
 from mincemeat.journal.log import Log, LogFile
+from mincemeat.journal.reading import FORMAT
 from mincemeat.model import AttemptId, MapReport
 
 IDENTITY = {"mapfn": "1", "reducefn": "2"}
@@ -129,8 +135,55 @@ def test_one_of_another_version_is_refused(path: Path, field: str, version: str,
 
 def test_one_of_another_format_is_refused(path: Path) -> None:
     begun(path).close()
-    rewrite_head(path, {"journal": 2, "mincemeat": "9.9"})
+    rewrite_head(path, {"journal": 99, "mincemeat": "9.9"})
     assert "Finish its job with that version" in refused(path)
+
+
+def test_one_of_another_format_and_the_same_version_is_refused_by_its_format(path: Path) -> None:
+    """It "was written by mincemeat 2.0 on Python 3.11, and this is 2.0 on Python 3.11"."""
+    begun(path).close()
+    rewrite_head(path, {"journal": 1})
+    said = refused(path)
+    assert f"has format 1, and this mincemeat has format {FORMAT}, although both call themselves" in said
+    assert "was written by" not in said
+
+
+def test_records_of_another_format_are_not_looked_at(path: Path) -> None:
+    """What this program did not know of them was told as damage."""
+    begun(path).close()
+    rewrite_head(path, {"journal": 99}, {"later": "invention"})
+    assert "has format 99" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"identity": 5},
+        {"identity": None},
+        {"identity": {"mapfn": 1}},
+        {"job": 5},
+        {"job": None},
+        {"splitters": 5},
+    ],
+)
+def test_one_whose_first_record_cannot_be_is_damaged(path: Path, changes: dict[str, object]) -> None:
+    """A TypeError with a traceback of ours."""
+    begun(path).close()
+    rewrite_head(path, changes)
+    said = refused(path)
+    assert "is damaged: its first record cannot be meant" in said
+    assert "Nobody can go on with it" in said
+
+
+@pytest.mark.parametrize("splitters", ["!!!", "AAAA", base64.b64encode(pickle.dumps(5)).decode()])
+def test_splitters_that_cannot_be_read_are_damage(path: Path, splitters: str) -> None:
+    """An EOFError with a traceback of ours."""
+    begun(path).close()
+    rewrite_head(path, {"splitters": splitters})
+    journal = Journal.open(path, IDENTITY)
+    with pytest.raises(InvalidJob, match=r"is damaged: its splitters cannot be read .*\. Nobody can go on with it"):
+        journal.splitters  # noqa: B018
+    journal.close()
 
 
 def test_one_that_is_damaged_inside_is_refused_with_the_place(path: Path) -> None:
@@ -171,14 +224,14 @@ def test_one_that_is_torn_at_its_tail_is_used_up_to_there(path: Path, cut: int) 
     assert [str(commit.attempt) for commit in again.history.map_commits()][-1] == "m-00002.10000"
 
 
-@pytest.mark.parametrize("size", range(0, 200, 9))
+@pytest.mark.parametrize("size", [*range(30), *range(30, 200, 9)])
 def test_one_whose_first_record_was_never_finished_begins_anew(path: Path, size: int) -> None:
     journal = Journal.open(path, IDENTITY)
     journal.begin("job-1", IDENTITY, ())
     journal.close()
     path.write_bytes(path.read_bytes()[:-1][:size])
-    if 0 < size < 25:  # not enough of it to know that it is ours
-        assert "no journal of mincemeat's" in refused(path)
+    if 0 < size < 22:  # not enough of it to know that it is ours
+        assert f"has {size} bytes, too few to tell" in refused(path)
         return
     assert Journal.open(path, IDENTITY).history is None
 
@@ -284,7 +337,41 @@ def with_records(path: Path, records: list[dict[str, object]]) -> None:
         log.append(record)
 
 
-def rewrite_head(path: Path, changes: dict[str, object]) -> None:
+def rewrite_head(path: Path, changes: dict[str, object], *more: dict[str, object]) -> None:
     head = json.loads(path.read_bytes().splitlines()[0].split(b" ", 2)[2])
     path.unlink()
-    with_records(path, [{**head, **changes}])
+    with_records(path, [{**head, **changes}, *more])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of Unix")
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "link to a pipe"])
+def test_what_is_no_plain_file_is_refused_before_it_is_opened(tmp_path: Path, kind: str) -> None:
+    """A pipe was read for ever, and /dev/full until there was no memory left. Here in a process with a limit."""
+    path = tmp_path / "special"
+    if kind == "device":
+        path = Path("/dev/full" if os.path.exists("/dev/full") else "/dev/null")
+    elif kind == "socket":
+        os.mknod(path, 0o600 | stat.S_IFSOCK)
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path = tmp_path / "pipe"
+        if kind != "pipe":
+            path = tmp_path / "special"
+            path.symlink_to(tmp_path / "pipe")
+    program = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+from mincemeat.journal import Journal
+Journal.open(sys.argv[1], {})
+"""
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    what = kind.rpartition(" ")[2]
+    assert said.endswith(f"InvalidJob: the journal {path} cannot be kept there: that is a {what}. Name a file")
+
+
+def test_text_that_begins_as_a_checksum_does_is_not_taken_for_one(path: Path) -> None:
+    for content in (b"deadbeef\n", b"cafe babe", b"abc def", b"0123456789"):
+        path.write_bytes(content)
+        assert "is no journal of mincemeat's" in refused(path)

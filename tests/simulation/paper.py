@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mincemeat.engines.resuming import Resumable
-from mincemeat.journal import journal as journal_module
 from mincemeat.journal.journal import Journal
+from mincemeat.journal.reading import read_journal
 from tests.simulation.plan import SYNC_FAILS, WRITE_FAILS
 
 if TYPE_CHECKING:
@@ -141,5 +141,5 @@ def open_journal(paper: Paper, process: Process, directory: str, job: Job) -> Re
     identity = {"the job": "simulated"}
     path = os.path.join(directory, "journal")
     file = PaperFile(paper, process)
-    contents, history = journal_module._read(path, file, identity)
+    contents, history = read_journal(path, file, identity)
     return Resumable(job, Journal(path, file, contents, history, None), identity)

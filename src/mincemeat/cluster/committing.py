@@ -162,7 +162,7 @@ class Committer:
             self._handle(events.AttemptLost(worker, attempt, damage))
             return
         self._recorder.commit(
-            lambda journal: journal.reduce_committed(attempt, str(path), skipped.records, set_aside),
+            lambda journal: journal.reduce_committed(attempt, str(path), skipped.records, set_aside, worker=worker),
             lambda: self._commit_reduce(result),
         )
 

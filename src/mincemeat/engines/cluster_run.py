@@ -249,7 +249,7 @@ class _Caller:
         resumable.cut_again(self._ledger)
         for attempt, path in resumable.results:
             self._drain.add(attempt.task.index, path)
-        resumable.tell_set_aside(self._set_aside)
+        resumable.tell_set_aside(self._set_aside, named=True)
         return resumable.restored(resumable.map_commits())
 
     def until_done(self, coordinator: Coordinator, observe: Observer | None, attendance: Attendance) -> None:

@@ -212,7 +212,7 @@ class _LocalRun:
         there = [commit for commit in resumable.map_commits() if self._store.is_whole(commit.attempt)]
         reduced = [attempt for attempt, _ in resumable.results]
         self._store.keep_only([*(commit.attempt for commit in there), *reduced])
-        resumable.tell_set_aside(self.set_aside)
+        resumable.tell_set_aside(self.set_aside, named=False)
         self._handle(resumable.restored(there))
         for attempt, path in resumable.results:
             self._drain.add(attempt.task.index, path)

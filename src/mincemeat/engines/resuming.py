@@ -161,12 +161,12 @@ class Resumable:
         history = self.journal.history
         return [] if history is None else list(history.map_commits())
 
-    def tell_set_aside(self, set_aside: SetAside) -> None:
-        """What committed attempts set aside stays aside."""
+    def tell_set_aside(self, set_aside: SetAside, *, named: bool) -> None:
+        """What committed attempts set aside stays aside. ``named``: their workers have names that a user knows."""
         for commit in self.map_commits():
-            set_aside.committed(commit.attempt, commit.report.set_aside, commit.worker)
+            set_aside.committed(commit.attempt, commit.report.set_aside, commit.worker if named else "")
         for reduce in self._reduces:
-            set_aside.committed(reduce.attempt, reduce.set_aside)
+            set_aside.committed(reduce.attempt, reduce.set_aside, reduce.worker if named else "")
 
     def restored(self, outputs: list[MapCommit]) -> JobRestored:
         """What the scheduler should know, ``outputs`` being those that are still to be had somewhere.

@@ -25,6 +25,8 @@ from typing import Any, Final, NamedTuple
 from mincemeat.errors import MincemeatError, ProtocolError
 from mincemeat.journal.log import Record
 from mincemeat.model import AttemptId, MapReport, Phase
+from mincemeat.scheduler.digests import parse_digests
+from mincemeat.set_aside import decode_report
 
 
 class SplitGroup(NamedTuple):
@@ -67,7 +69,7 @@ class MapCommit(NamedTuple):
 
 
 class ReduceCommit(NamedTuple):
-    """The results of ``attempt`` are the file called ``file``, of ``size`` bytes.
+    """The results of ``attempt`` on ``worker`` are the file called ``file``, of ``size`` bytes.
 
     ``skipped`` and ``set_aside`` as in ``MapReport``.
     """
@@ -77,12 +79,14 @@ class ReduceCommit(NamedTuple):
     size: int
     skipped: int = 0
     set_aside: str = ""
+    worker: str = ""
 
     def to_record(self) -> Record:
         return {
             "reduce": str(self.attempt),
             "file": self.file,
             "size": self.size,
+            "worker": self.worker,
             "skipped": self.skipped,
             "aside": self.set_aside,
         }
@@ -137,35 +141,45 @@ class History:
             try:
                 history._add(record)
             except (KeyError, TypeError, ValueError, IndexError, ProtocolError) as error:
+                # Its checksum is right, so somebody else wrote it.
                 raise HistoryImpossible(f"a record cannot be meant: {str(record)[:200]}") from error
         return history
 
     def _add(self, record: Record) -> None:
-        kind = next(iter(record))
+        kind = next(iter(record), "")
         _ADDERS[kind](self, record)
 
     def _add_life(self, record: Record) -> None:
-        self.lives = int(record["life"]) + 1
+        self.lives = _count(record["life"]) + 1
 
     def _add_splits(self, record: Record) -> None:
-        group = SplitGroup(record["splits"], tuple(record["records"]), tuple(record["bytes"]), tuple(record["prints"]))
+        records, sizes = (tuple(map(_count_if_known, record[name])) for name in ("records", "bytes"))
+        group = SplitGroup(_count(record["splits"]), records, sizes, _counts(record["prints"]))
         if group.first != self.splits or not group.records:
             raise ValueError("a gap between splits")
+        if not len(records) == len(sizes) == len(group.fingerprints):
+            raise ValueError("not all is said of all splits")
         self.groups.append(group)
 
     def _add_input(self, record: Record) -> None:
-        if record["input"] != self.splits:
+        if _count(record["input"]) != self.splits:
             raise ValueError("not the number of splits that there are")
         self.is_input_exhausted = True
 
     def _add_map(self, record: Record) -> None:
         attempt = _attempt(record["map"], Phase.MAP)
         records, pairs, seconds, spills = record["report"]
-        sizes = tuple(record["bytes"])
+        if type(seconds) not in (int, float):
+            raise TypeError("seconds are a number")
         report = MapReport(
-            records, pairs, seconds, spills, sizes, record["skipped"], record["aside"], record["digests"]
+            *(_count(records), _count(pairs), seconds, _count(spills)),
+            _counts(record["bytes"]),
+            _count(record["skipped"]),
+            _report(record["aside"]),
+            _text(record["digests"]),
         )
-        commit = MapCommit(attempt, record["splits"], record["worker"], report)
+        parse_digests(report.digests, len(report.partition_bytes))  # raises
+        commit = MapCommit(attempt, _count(record["splits"]), _text(record["worker"]), report)
         first = attempt.task.index
         if commit.splits < 1 or first + commit.splits > self.splits:
             raise ValueError("splits that there are not")
@@ -173,17 +187,26 @@ class History:
             self._maps.setdefault(index, []).append(commit)
 
     def _add_plan(self, record: Record) -> None:
-        bounds = record["plan"]
+        bounds = _counts(record["plan"])
+        if len(bounds) < 2 or list(bounds) != sorted(set(bounds)):
+            raise ValueError("bounds that do not ascend")
         self.plan = [range(start, stop) for start, stop in itertools.pairwise(bounds)]
 
     def _add_reduce(self, record: Record) -> None:
         attempt = _attempt(record["reduce"], Phase.REDUCE)
         self.plan[attempt.task.index]  # raises for one that is not planned
-        commit = ReduceCommit(attempt, record["file"], record["size"], record["skipped"], record["aside"])
+        commit = ReduceCommit(
+            attempt,
+            _text(record["file"]),
+            _count(record["size"]),
+            _count(record["skipped"]),
+            _report(record["aside"]),
+            _text(record["worker"]),
+        )
         self._reduces.setdefault(attempt.task.index, []).append(commit)
 
     def _add_void(self, record: Record) -> None:
-        attempt = AttemptId.parse(record["void"])
+        attempt = AttemptId.parse(_text(record["void"]))
         commits: dict[int, list[Any]] = self._maps if attempt.task.phase is Phase.MAP else self._reduces
         index = attempt.task.index
         while any(commit.attempt == attempt for commit in commits.get(index, ())):
@@ -193,11 +216,39 @@ class History:
             index += 1
 
 
-def _attempt(text: str, phase: Phase) -> AttemptId:
-    attempt = AttemptId.parse(text)
+def _attempt(text: Any, phase: Phase) -> AttemptId:
+    attempt = AttemptId.parse(_text(text))
     if attempt.task.phase is not phase:
         raise ValueError("an attempt of the other phase")
     return attempt
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r} is no count")
+    return value
+
+
+def _count_if_known(value: Any) -> int | None:
+    return None if value is None else _count(value)
+
+
+def _counts(values: Any) -> tuple[int, ...]:
+    if type(values) is not list or not set(map(type, values)) <= {int} or (values and min(values) < 0):
+        raise TypeError("no list of counts")
+    return tuple(values)
+
+
+def _report(text: Any) -> str:
+    """What an attempt tells of what it set aside. Read once here: else it would fail the job at its very end."""
+    decode_report(_text(text))
+    return _text(text)
 
 
 def plan_record(plan: list[range]) -> Record:

@@ -1,7 +1,7 @@
 """One job's journal: a file that says how far it had come, and a directory of what has to outlive its coordinator.
 
-Decides: whether a journal that is there belongs to the job at hand, in one sentence if not; what lies in its directory,
-and when all of it goes. Does not know: tasks, workers, engines.
+Decides: what is written to it, what lies in its directory, and when all of it goes. Does not know: tasks, workers,
+engines; nor whether a journal that is there may be gone on with (reading.py).
 
     PATH          the log (log.py, history.py), locked while a coordinator lives
     PATH.files/   results/: of reduce attempts; blocks/, worker-0/, ...: what slots and workers on this machine made;
@@ -12,25 +12,21 @@ Both are removed when the results are in the user's hands. Until then they stay,
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
-import pickle
 import shutil
 import sys
 from typing import Any, Final
 
-from mincemeat import limits
 from mincemeat.errors import InvalidJob, SpillSpaceExhausted
-from mincemeat.journal.history import History, HistoryImpossible, MapCommit, ReduceCommit, SplitGroup, plan_record
-from mincemeat.journal.log import Contents, DiskFile, Log, LogDamaged, LogFile, Record, read_log
+from mincemeat.journal.history import History, MapCommit, ReduceCommit, SplitGroup, plan_record
+from mincemeat.journal.log import Contents, DiskFile, Log, LogFile, Record
 from mincemeat.journal.password import PASSWORD, keep_password, read_password
+from mincemeat.journal.reading import FILES, check_kind, head_record, read_journal, splitters_of
 from mincemeat.locks import Lock
 from mincemeat.model import AttemptId
 from mincemeat.shuffle.store import DISK_FULL, make_directory
 
-FORMAT: Final = 1
-_FILES: Final = ".files"
 # What is in the directory.
 RESULTS: Final = "results"
 BLOCKS: Final = "blocks"
@@ -49,7 +45,7 @@ class Journal:
         self, path: str, file: LogFile, contents: Contents, history: History | None, lock: Lock | None
     ) -> None:
         self.path = path
-        self.directory = path + _FILES
+        self.directory = path + FILES
         self.history = history
         # How many coordinators the job had before this one.
         self.life = 0 if history is None else history.lives
@@ -69,6 +65,7 @@ class Journal:
         Raises: InvalidJob, in one sentence that says what to do: it cannot be made there; another coordinator has it;
         it is no journal, or of another job, of another version, or damaged.
         """
+        check_kind(path)
         # Behind links: what is locked, removed and compared is the file itself.
         path = os.path.realpath(os.fspath(path))
         with contextlib.ExitStack() as cleanup:
@@ -85,9 +82,9 @@ class Journal:
                 cleanup.callback(file.close)
             except OSError as error:
                 raise InvalidJob(f"the journal {path} cannot be written: {error.strerror or error}") from error
-            contents, history = _read(path, file, identity)
+            contents, history = read_journal(path, file, identity)
             if history is None:
-                _check_directory(path + _FILES)
+                _check_directory(path + FILES)
             cleanup.pop_all()
         return cls(path, file, contents, history, lock)
 
@@ -98,16 +95,7 @@ class Journal:
         self._truncate(0)
         # Before the job has begun: no worker knows one that is not kept.
         self._write_password()
-        head = {
-            "journal": FORMAT,
-            "mincemeat": limits.VERSION,
-            "python": _python(),
-            "job": job_id,
-            "identity": identity,
-            # Keys may be of the user's own classes. Who can write here can write the user's script, too.
-            "splitters": base64.b64encode(pickle.dumps(splitters)).decode("ascii") if splitters else "",
-        }
-        self._append(head)
+        self._append(head_record(job_id, identity, splitters))
         self.sync()
         self.is_kept = True
 
@@ -148,11 +136,9 @@ class Journal:
 
     @property
     def splitters(self) -> tuple[Any, ...]:
-        """As given to ``begin`` in the first life, by a coordinator whose functions were loaded."""
+        """As given to ``begin`` in the first life, by a coordinator whose functions were loaded. Raises: InvalidJob."""
         assert self.history is not None
-        text = self.history.head["splitters"]
-        splitters: tuple[Any, ...] = pickle.loads(base64.b64decode(text)) if text else ()
-        return splitters
+        return splitters_of(self.path, self.history.head)
 
     # -- what happens ------------------------------------------------------------------------------------
 
@@ -169,10 +155,12 @@ class Journal:
     def planned(self, plan: list[range]) -> None:
         self._append(plan_record(plan))
 
-    def reduce_committed(self, attempt: AttemptId, path: str, skipped: int = 0, set_aside: str = "") -> None:
+    def reduce_committed(
+        self, attempt: AttemptId, path: str, skipped: int = 0, set_aside: str = "", *, worker: str = ""
+    ) -> None:
         """The results of ``attempt`` are the file ``path`` in the journal's directory from the next ``sync`` on."""
         name = os.path.relpath(path, self.directory).replace(os.sep, "/")
-        commit = ReduceCommit(attempt, name, os.path.getsize(path), skipped, set_aside)
+        commit = ReduceCommit(attempt, name, os.path.getsize(path), skipped, set_aside, worker)
         self._append(commit.to_record())
 
     def void(self, attempt: AttemptId) -> None:
@@ -256,36 +244,6 @@ class Journal:
         )
 
 
-def _read(path: str, file: LogFile, identity: dict[str, str]) -> tuple[Contents, History | None]:
-    """What is in the journal, if it is this job's. Raises: InvalidJob."""
-    anew = f"To begin anew, remove {path} and {path}{_FILES}"
-    try:
-        contents = read_log(file.lines())
-        history = History.of(contents.records)
-    except (LogDamaged, HistoryImpossible) as error:
-        raise InvalidJob(f"the journal {path} is damaged: {error}. Nobody can go on with it. {anew}") from error
-    except OSError as error:
-        raise InvalidJob(f"the journal {path} cannot be read: {error.strerror or error}") from error
-    if history is None:
-        if contents.torn and not _may_be_torn_head(file):
-            raise InvalidJob(f"{path} is no journal of mincemeat's, and is left as it is; name another file")
-        return Contents([], 0, 0), None
-    head = history.head
-    if "journal" not in head:
-        raise InvalidJob(f"{path} is no journal of mincemeat's, and is left as it is; name another file")
-    written_by = f"{head.get('mincemeat')} on Python {head.get('python')}"
-    ours = f"{limits.VERSION} on Python {_python()}"
-    if head["journal"] != FORMAT or written_by != ours:
-        raise InvalidJob(
-            f"the journal {path} was written by mincemeat {written_by}, and this is {ours}. Finish its job with that "
-            f"version. {anew}"
-        )
-    difference = _difference(head["identity"], identity)
-    if difference:
-        raise InvalidJob(f"the journal {path} is of another job: {difference}. Name another journal. {anew}")
-    return contents, history
-
-
 def _check_directory(path: str) -> None:
     """Raises: InvalidJob if something is at ``path`` that no journal has left there: it would be removed."""
     try:
@@ -303,20 +261,3 @@ def _check_directory(path: str) -> None:
                 f"the journal needs the directory {path}, and in what is there is {name!r}, which is not its own. Name "
                 "another journal"
             )
-
-
-def _may_be_torn_head(file: LogFile) -> bool:
-    """Whether all there is may be a first record that was never finished, or zeros that a power cut left."""
-    data = b"".join(file.lines())
-    return not data.strip(b"\0") or (b"\n" not in data.strip(b"\0") and b'{"journal":' in data[:40])
-
-
-def _difference(theirs: dict[str, str], ours: dict[str, str]) -> str:
-    for name in {**ours, **theirs}:
-        if theirs.get(name) != ours.get(name):
-            return f"{name} is not what it was"
-    return ""
-
-
-def _python() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
