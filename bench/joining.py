@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from mincemeat.cluster.outside import Outside
-from mincemeat.cluster.worker import _Worker
+from mincemeat.cluster.worker import Proof, _Worker
 from mincemeat.engines.cluster import ClusterEngine
 from mincemeat.model import Job, MapReport, Snapshot, UserFunctions
 from mincemeat.sinks.memory import MemorySink
 from mincemeat.slot_channel import Header
 from mincemeat.sources.base import as_source
+from mincemeat.wire.handshake import Role
 
 LOOPBACK = "127.0.0.1"
 PASSWORD = b"changeme"
@@ -127,7 +128,8 @@ def work(port: int, workers: int, seconds: float, partitions: int) -> None:
 
     async def everybody() -> None:
         crowd = [
-            _Worker(LOOPBACK, port, PASSWORD, 1, 60.0, False, lambda _: None, outside=outside) for _ in range(workers)
+            _Worker(LOOPBACK, port, Proof(Role.WORKER, PASSWORD), 1, 60.0, False, lambda _: None, outside=outside)
+            for _ in range(workers)
         ]
         await asyncio.gather(*(worker.serve() for worker in crowd))
 

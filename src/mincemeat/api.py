@@ -71,6 +71,7 @@ def run(
     output: str | os.PathLike[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
     password: Password = "",
+    identity: str | os.PathLike[str] | None = None,
     host: str | None = None,
     port: int | None = None,
     progress: bool | None = None,
@@ -114,7 +115,7 @@ def run(
             .pickle, .pkl or .parquet; with a slash at its end a directory of such files. Whole or not at all.
         journal: a file in which it is written down what is done. If this process dies, the same call goes on from
             there; when the results are there, it is removed. Beside it is a directory of what has to be kept meanwhile.
-        password, host, port: for the cluster engine, as in ``Server.run_server``.
+        password, identity, host, port: for the cluster engine, as in ``Server.run_server``.
         progress: draw a progress line on standard error; default: if that is a terminal.
 
     Shape: a dict, each key once; in the order of the keys if ``sort``, else in none. It has an attribute ``failures``,
@@ -133,6 +134,7 @@ def run(
         on_nondeterminism=on_nondeterminism,
         journal=journal,
         password=password,
+        identity=identity,
         host=host,
         port=port,
     )
@@ -275,6 +277,7 @@ def make_engine(
     on_nondeterminism: str | None = None,
     journal: str | os.PathLike[str] | None = None,
     password: Password = "",
+    identity: str | os.PathLike[str] | None = None,
     host: str | None = None,
     port: int | None = None,
 ) -> Engine:
@@ -285,7 +288,8 @@ def make_engine(
         checked_int("split", split, 1, 2**31)
     # Without backups is how the others carry jobs out. On one machine what makes an attempt slow is nearly always its
     # record, or what all slots share: a second one beside it would only take memory and cores from the others.
-    others_cannot = {"backups": backups or None, "password": password or None, "host": host, "port": port}
+    network = {"password": password or None, "identity": identity, "host": host, "port": port}
+    others_cannot = {"backups": backups or None, **network}
     if name == "inline":
         # Nothing is carried out a second time there, so nothing can differ.
         noticing = None if checked_on_nondeterminism(on_nondeterminism) == "ignore" else on_nondeterminism
@@ -304,6 +308,7 @@ def make_engine(
 
         return ClusterEngine(
             password=password,
+            identity=identity,
             host=host or "",
             port=DEFAULT_PORT if port is None else checked_int("port", port, 0, 65535),
             workers=workers or 0,
@@ -372,7 +377,13 @@ class Server:
         self.on_listening = on_listening
 
     def run_server(
-        self, password: Password = "", port: int = DEFAULT_PORT, *, host: str = "", workers: int = 0
+        self,
+        password: Password = "",
+        port: int = DEFAULT_PORT,
+        *,
+        host: str = "",
+        workers: int = 0,
+        identity: str | os.PathLike[str] | None = None,
     ) -> ResultDict | Any:  # the latter a Results, if there is an output
         """Serve the job to whoever knows the password; return the results as soon as they are there.
 
@@ -381,6 +392,8 @@ class Server:
             port: to listen on; 0 takes a free one.
             host: the address to listen on; default: every interface.
             workers: so many local workers are started beside the server and end with it.
+            identity: the file of an identity that outlasts the run (``mincemeat token`` makes one), whose token lets
+                workers in, too, and tells them that this is their server.
 
         Raises: what ``run`` raises; PortInUse when another program has the port.
         """
@@ -389,6 +402,7 @@ class Server:
         checked_int("workers", workers, 0, 4096)
         engine = ClusterEngine(
             password=password,
+            identity=identity,
             host=host,
             port=checked_int("port", port, 0, 65535),
             workers=workers,
@@ -424,7 +438,7 @@ class Server:
 
 
 class Client:
-    """A worker, with the face of the original mincemeat: set ``password``, call ``conn``."""
+    """A worker, with the face of the original mincemeat: set ``password`` (or a join token), call ``conn``."""
 
     def __init__(self, password: Password = "", *, slots: int = 1, wait: float = limits.WAIT_SECONDS) -> None:
         self.password = password

@@ -18,8 +18,11 @@ def _no_password_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
-def options(argument: str | None = None, file: Path | None = None) -> Namespace:
-    return Namespace(password=argument, password_file=None if file is None else str(file))
+def options(
+    argument: str | None = None, file: Path | None = None, *, descriptor: int | None = None, token: str | None = None
+) -> Namespace:
+    name = None if file is None else str(file)
+    return Namespace(password=argument, password_file=name, password_fd=descriptor, token=token)
 
 
 def written(directory: Path, content: bytes) -> Path:
@@ -74,6 +77,43 @@ def test_a_file_without_a_password_is_refused(tmp_path: Path, content: bytes, se
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidJob, match=r"nowhere cannot be read: No such file"):
         given_password(options(file=tmp_path / "nowhere"))
+
+
+def piped(content: bytes) -> int:
+    reader, writer = os.pipe()
+    with open(writer, "wb") as file:
+        file.write(content)
+    return reader
+
+
+def test_a_descriptors_first_line_is_the_password_and_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "of the environment")
+    descriptor = piped(b"pass word\nmore\n")
+    assert given_password(options(descriptor=descriptor)) == "pass word"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_a_descriptor_without_a_password_is_refused() -> None:
+    with pytest.raises(InvalidJob, match="the first line of descriptor [0-9]+ is empty"):
+        given_password(options(descriptor=piped(b"")))
+    closed = piped(b"secret")
+    os.close(closed)
+    with pytest.raises(InvalidJob, match="which --password-fd names, cannot be read: Bad file descriptor"):
+        given_password(options(descriptor=closed))
+
+
+TOKEN = "mm2-aaaqeayeaudaocajbifqydiob4-6dy7f47u6x3pp6hz7l57z7p674"
+
+
+def test_a_token_stands_in_the_place_of_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "of the environment")
+    assert given_password(options(token=TOKEN)) == TOKEN
+    for other in (options("changeme", token=TOKEN), options(file=tmp_path, token=TOKEN)):
+        with pytest.raises(InvalidJob, match="give one of them"):
+            given_password(other)
+    with pytest.raises(InvalidJob, match="what follows --token is no join token"):
+        given_password(options(token="changeme"))
 
 
 def test_an_empty_argument_is_refused() -> None:

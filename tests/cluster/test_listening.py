@@ -8,12 +8,15 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mincemeat import limits
 from mincemeat.cluster import listening as listening_module
 from mincemeat.cluster.connection import Connection, Listener, Refusal, dial
+from mincemeat.cluster.identity import Identity, make_identity
 from mincemeat.cluster.stream import TlsStream
 from mincemeat.cluster.tls import client_context, server_context
 from mincemeat.errors import (
@@ -109,6 +112,75 @@ def test_a_channel_gets_in_by_its_resume_key_while_no_guess_is_left() -> None:
             ) as channel:
                 await check_echo(channel)
                 assert hall.connections[-1].session.resume_id == session.resume_id
+
+    run(scenario())
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Identity:
+    return make_identity(str(tmp_path / "mincemeat.identity"))
+
+
+def test_a_token_gets_in_where_its_identity_is_while_no_guess_is_left(identity: Identity) -> None:
+    async def scenario() -> None:
+        async with listening(clock=lambda: 0.0, identity=identity) as hall:
+            for _ in range(limits.GUESS_BURST):
+                with pytest.raises(AuthenticationError):
+                    await hall.dial(b"wrong")
+            with pytest.raises(ServerBusy):
+                await hall.dial()
+            token = identity.token
+            async with closing(
+                await dial(HOST, hall.port, role=Role.TOKEN, secret=token.secret, pinned_fingerprint=token.pin)
+            ) as connection:
+                await check_echo(connection)
+                assert connection.fingerprint == identity.fingerprint
+
+    run(scenario())
+
+
+def test_a_wrong_token_is_told_at_both_ends_and_so_is_any_where_there_is_none(
+    identity: Identity, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        for server in ({"identity": identity}, {}):
+            async with listening(**server) as hall:
+                with pytest.raises(AuthenticationError, match="does not take this join token"):
+                    await dial(HOST, hall.port, role=Role.TOKEN, secret=bytes(16))
+                await until(lambda hall=hall: hall.listener.refusals[Refusal.PASSWORD] == 1)  # type: ignore[misc]
+
+    run(scenario())
+    assert "did not prove knowledge of a join token" in caplog.text
+
+
+def test_who_knows_the_token_cannot_pose_as_its_server(identity: Identity, tmp_path: Path) -> None:
+    """He has the secret, and a certificate of his own: it is refused before a byte of the key exchange."""
+    impostor = replace(make_identity(str(tmp_path / "his")), token=identity.token)
+
+    async def scenario() -> None:
+        async with listening(identity=impostor) as hall:
+            with pytest.raises(AuthenticationError, match="another certificate than the pinned one"):
+                await dial(
+                    HOST,
+                    hall.port,
+                    role=Role.TOKEN,
+                    secret=identity.token.secret,
+                    pinned_fingerprint=identity.token.pin,
+                )
+            assert not hall.connections
+
+    run(scenario())
+
+
+def test_control_without_the_pin_he_could(identity: Identity, tmp_path: Path) -> None:
+    impostor = replace(make_identity(str(tmp_path / "his")), token=identity.token)
+
+    async def scenario() -> None:
+        async with (
+            listening(identity=impostor) as hall,
+            closing(await dial(HOST, hall.port, role=Role.TOKEN, secret=identity.token.secret)) as connection,
+        ):
+            await check_echo(connection)
 
     run(scenario())
 

@@ -19,6 +19,7 @@ from tests.simulation.network import Door, Knocking, Network
 
 if TYPE_CHECKING:
     from mincemeat.cluster.async_slots import Slot
+    from mincemeat.cluster.identity import Identity
     from mincemeat.cluster.listening import OnConnection
 
 
@@ -42,7 +43,9 @@ class SimOutside(Outside):
         on_connection: OnConnection,
         *,
         on_unexpected: Callable[[BaseException], None],
+        identity: Identity | None = None,
     ) -> Door:
+        assert identity is None
         return Door(
             self._network,
             on_connection,

@@ -26,10 +26,11 @@ from pathlib import Path
 from mincemeat import limits
 from mincemeat.cluster.connection import format_address
 from mincemeat.cluster.coordinator import Coordinator
-from mincemeat.cluster.worker import _Worker
+from mincemeat.cluster.worker import Proof, _Worker
 from mincemeat.engines.resuming import Resumable
 from mincemeat.errors import ConnectionFailed, InvalidJob
 from mincemeat.model import AttemptId, Job, Phase, TaskId
+from mincemeat.wire.handshake import Role
 from tests.simulation import claims, jobs, slots
 from tests.simulation.aside import AsideBook
 from tests.simulation.broken import Broken, claim
@@ -340,7 +341,7 @@ class World:
         worker = _Worker(
             self.coordinating.host,
             _PORT,
-            _PASSWORD,
+            Proof(Role.WORKER, _PASSWORD),
             machine.slots,
             limits.WAIT_SECONDS,
             False,

@@ -14,6 +14,7 @@ from mincemeat import limits
 from mincemeat.cluster import fetching, local, outside, worker
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.errors import AuthenticationError, ConnectionFailed, InvalidJob, JobFailed, ServerBusy
+from mincemeat.wire.handshake import Role
 from tests.kit import jobs
 from tests.kit.clusters import LOOPBACK, ClientThread, run_server
 from tests.kit.gates import wait_until
@@ -145,7 +146,9 @@ def test_workers_that_relay_for_one_another_do_not_wait_in_a_circle(monkeypatch:
 
 def test_a_worker_in_another_thread_can_be_stopped() -> None:
     """Ctrl-C in a notebook ended the cell's call, which then waited for its thread."""
-    serving = worker._Worker(LOOPBACK, 1, b"pw", 1, float("inf"), True, lambda sentence: began.set())
+    serving = worker._Worker(
+        LOOPBACK, 1, worker.Proof(Role.WORKER, b"pw"), 1, float("inf"), True, lambda sentence: began.set()
+    )
     began = threading.Event()
     with ThreadPoolExecutor(1) as threads:
         working = threads.submit(asyncio.run, serving.serve())
@@ -156,7 +159,7 @@ def test_a_worker_in_another_thread_can_be_stopped() -> None:
 
 
 def test_a_worker_stopped_before_it_began_does_not_begin() -> None:
-    serving = worker._Worker(LOOPBACK, 1, b"pw", 1, float("inf"), True, print)
+    serving = worker._Worker(LOOPBACK, 1, worker.Proof(Role.WORKER, b"pw"), 1, float("inf"), True, print)
     serving.stop()
     asyncio.run(serving.serve())
 

@@ -1,4 +1,4 @@
-"""The command line: join a server as a worker, run a job file, or run a record that failed again.
+"""The command line: join a server as a worker, run a job file, run a record that failed again, or print a join token.
 
 Decides: nothing but which command is meant. The package imports this file always, so everything that a command needs
 (argparse first of all) is imported when there is a command.
@@ -34,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from mincemeat.cli.replay import replay
 
             replay(options)
+        elif options.command == "token":
+            from mincemeat.cli.token import print_token
+
+            print_token(options)
         else:
             from mincemeat.cli.worker import join_server
 

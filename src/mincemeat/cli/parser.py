@@ -3,7 +3,7 @@
 Decides: options, their defaults and the sentences about misuse (exit code 2). Does not know: files, passwords, engines.
 
 There are two parsers rather than subcommands of one, because the original's form, ``python -m mincemeat HOST``, has a
-host where a subcommand would stand. A host called "run" or "worker" is reached with ``mincemeat worker run``.
+host where a subcommand would stand. A host that is called as a command is reached with ``mincemeat worker run``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ from mincemeat.memory import memory_bytes
 
 _JOIN_USAGE = """mincemeat [worker] [-p PASSWORD] [-P PORT] [options] [host]
        mincemeat run JOBFILE [INPUT ...] [options]   (see: mincemeat run --help)
-       mincemeat replay FAILURES [NUMBER] [--pdb]    (see: mincemeat replay --help)"""
+       mincemeat replay FAILURES [NUMBER] [--pdb]    (see: mincemeat replay --help)
+       mincemeat token [FILE] [--new]                (see: mincemeat token --help)"""
 
 _JOIN_TEXT = """Join the mincemeat server on HOST as a worker, and work until its job is done."""
 
-_PASSWORD_TEXT = """The password is taken from --password-file, else from the environment variable MINCEMEAT_PASSWORD,
-else from -p, else asked for."""
+_PASSWORD_TEXT = """The password is taken from --password-file or --password-fd, else from the environment variable
+MINCEMEAT_PASSWORD, else from -p, else asked for. A join token may stand wherever a password may."""
+
+_TOKEN_TEXT = """Print the join token of the identity in FILE, which is made if it is not there. A server that is given
+the identity (mincemeat run --serve :PORT --identity FILE, or Server.run_server(identity=FILE)) lets in whoever has the
+token, and nobody who joins by it can be led to another server. FILE stays with the server; the token goes to the
+workers (mincemeat worker --token TOKEN HOST)."""
 
 _REPLAY_TEXT = """Run a record that failed again, with the functions that the job file has now, and show what it emits,
 or where it raises. A record that ended its process is run in a process of its own, any other one in this. The file
@@ -36,7 +42,7 @@ mincemeat.jsonl; a datasource that is a function is called with the list of inpu
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options in ``argv`` (default: ``sys.argv``), with ``command`` "run", "replay" or "worker".
+    """The options in ``argv`` (default: ``sys.argv``), with ``command`` "run", "replay", "token" or "worker".
 
     Raises: SystemExit with code 2 and a sentence on standard error when they cannot be meant, 0 for --help, --version.
     """
@@ -45,6 +51,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         return _parse_run(words[1:])
     if words[:1] == ["replay"]:
         return _parse_replay(words[1:])
+    if words[:1] == ["token"]:
+        return _parse_token(words[1:])
     return _parse_join(words[1:] if words[:1] == ["worker"] else words)
 
 
@@ -58,6 +66,11 @@ def _parse_join(words: list[str]) -> argparse.Namespace:
         "host", nargs="?", type=_host, default="localhost", help="where the server is (default: %(default)s)"
     )
     _add_password(parser)
+    parser.add_argument(
+        "--token",
+        help="a join token of the server's, as mincemeat token prints it, in place of a password: nobody else can then "
+        "pose as that server",
+    )
     parser.add_argument(
         "-P", "--port", type=_whole(1, 65535), default=limits.DEFAULT_PORT, help="its port (default: %(default)s)"
     )
@@ -123,6 +136,8 @@ def _parse_run(words: list[str]) -> argparse.Namespace:
             ("--serve", options.serve),
             ("-p", options.password),
             ("--password-file", options.password_file),
+            ("--password-fd", options.password_fd),
+            ("--identity", options.identity),
         ):
             if value is not None:
                 parser.error(f"{option} is for the cluster engine, not for --engine {options.engine}")
@@ -158,6 +173,11 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="[HOST]:PORT",
         type=_address,
         help="be the server of workers that join over the network; :0 takes a free port",
+    )
+    engine.add_argument(
+        "--identity",
+        metavar="FILE",
+        help="the server's identity, as mincemeat token makes it: workers can join by its token, without a password",
     )
     engine.add_argument(
         "--workers", metavar="N", type=_whole(0, 4096), help="processes on this machine (default: cores; a server: 0)"
@@ -254,6 +274,22 @@ def _parse_replay(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+# -- token -----------------------------------------------------------------------------------------------
+
+
+def _parse_token(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("mincemeat token", usage="%(prog)s [FILE] [--new]", description=_TOKEN_TEXT)
+    parser.set_defaults(command="token")
+    parser.add_argument(
+        "identity", metavar="FILE", nargs="?", default="mincemeat.identity", help="default: %(default)s, here"
+    )
+    parser.add_argument(
+        "--new", action="store_true", help="replace the identity by a new one: the former token lets nobody in any more"
+    )
+    _add_general(parser)
+    return parser.parse_args(words)
+
+
 # -- both ------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +300,12 @@ def _add_password(parser: argparse.ArgumentParser) -> None:
         help="what the server and its workers share; other users of this computer can see it here, so rather use:",
     )
     parser.add_argument("--password-file", metavar="FILE", help="a file whose first line is the password")
+    parser.add_argument(
+        "--password-fd",
+        metavar="N",
+        type=_whole(0, 2**31),
+        help="an open file descriptor from which the first line is the password, for programs that start this one",
+    )
 
 
 def _add_general(parser: argparse.ArgumentParser) -> None:

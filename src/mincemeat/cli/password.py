@@ -1,4 +1,4 @@
-"""Where a password comes from: file, environment, command line, prompt, in this order.
+"""Where a password comes from: file or descriptor, environment, command line, prompt, in this order.
 
 Decides: the order, and what is done so that a password on the command line is seen as briefly as possible.
 Does not know: what the password is for.
@@ -12,20 +12,33 @@ from argparse import Namespace
 
 from mincemeat.cli.ending import say
 from mincemeat.errors import InvalidJob
+from mincemeat.wire.join_token import looks_like_token
 
 VARIABLE = "MINCEMEAT_PASSWORD"
 
 
 def given_password(options: Namespace) -> str | None:
-    """The password from ``options.password_file``, the environment or ``options.password``; None if none was given.
+    """The password that ``options`` or the environment hold, or say where to read; None if none was given.
 
     The variable is removed from the environment: what this process starts runs the user's code, which does not need it.
-    Raises: InvalidJob when the password is empty or its file cannot be read.
+    Raises: InvalidJob when the password is empty, cannot be read, or is given twice where neither way goes first.
     """
     from_argument: str | None = options.password
-    if from_argument:
-        hide_argument(from_argument)
+    token: str | None = getattr(options, "token", None)
+    for secret in (from_argument, token):
+        if secret:
+            hide_argument(secret)
     from_environment = os.environ.pop(VARIABLE, None)
+    if token is not None:
+        if options.password_file is not None or options.password_fd is not None or from_argument is not None:
+            raise InvalidJob("--token stands in the place of a password: give one of them")
+        if not looks_like_token(token):
+            raise InvalidJob("what follows --token is no join token: mincemeat token prints one, on the server's side")
+        return token
+    if options.password_file is not None and options.password_fd is not None:
+        raise InvalidJob("--password-file and --password-fd both say where the password is: give one of them")
+    if options.password_fd is not None:
+        return _checked(_read_descriptor(options.password_fd), f"the first line of descriptor {options.password_fd}")
     if options.password_file is not None:
         return _checked(_read(options.password_file), f"the first line of {options.password_file}")
     if from_environment is not None:
@@ -80,6 +93,18 @@ def _read(path: str) -> str:
         raise InvalidJob(f"the password file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise InvalidJob(f"the password file {path} is not UTF-8 text") from None
+
+
+def _read_descriptor(number: int) -> str:
+    """The first line of an open file, pipe or socket, which is closed: what this process starts must not find it."""
+    try:
+        with open(number, encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidJob(f"descriptor {number}, which --password-fd names, cannot be read: {reason}") from error
+    except UnicodeDecodeError:
+        raise InvalidJob(f"what comes from descriptor {number} is not UTF-8 text") from None
 
 
 def _checked(password: str, what: str) -> str:

@@ -88,7 +88,7 @@ def _engine(options: Namespace) -> Engine:
         from mincemeat.cli.password import given_password
 
         # Without a password the engine generates one and prints how to join.
-        network = {"password": given_password(options) or ""}
+        network = {"password": given_password(options) or "", "identity": options.identity}
         if options.serve is not None:
             network["host"], network["port"] = options.serve
     return make_engine(

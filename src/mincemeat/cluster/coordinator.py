@@ -39,6 +39,7 @@ from mincemeat.wire import messages
 from mincemeat.wire.handshake import Role
 
 if TYPE_CHECKING:
+    from mincemeat.cluster.identity import Identity
     from mincemeat.journal.history import SplitGroup
     from mincemeat.journal.journal import Journal
 
@@ -85,12 +86,14 @@ class Coordinator:
         scratch: Path,
         caller: Caller,
         *,
+        identity: Identity | None = None,
         journal: Journal | None = None,
         outside: Outside = OUTSIDE,
     ) -> None:
         self._job = job
         self._code = code
         self._secret = secret
+        self._identity = identity
         self._caller = caller
         self._outside = outside
         self._machine = Machine(
@@ -157,7 +160,11 @@ class Coordinator:
             self._is_planned = bool(restored.plan)
             self.handle(restored)
         self._listener = self._outside.listener(
-            self._secret, self._roster.resume_key, self._on_connection, on_unexpected=self.crashed
+            self._secret,
+            self._roster.resume_key,
+            self._on_connection,
+            on_unexpected=self.crashed,
+            identity=self._identity,
         )
         return await self._listener.start(host, port)
 
@@ -340,7 +347,7 @@ class Coordinator:
     async def _on_connection(self, connection: Connection) -> None:
         """Serve one authenticated connection until it ends. The listener closes it afterwards."""
         try:
-            if connection.session.role is Role.WORKER:
+            if connection.session.role is not Role.CHANNEL:
                 await self._serve_worker(connection)
             else:
                 record = self._roster.find_resumed(connection.session.resume_id)

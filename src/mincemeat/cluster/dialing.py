@@ -45,7 +45,8 @@ async def dial(
     """An authenticated connection to the coordinator at `host`:`port`.
 
     Args:
-        secret: the normalised password for Role.WORKER, the resume key of `resume_id` for Role.CHANNEL.
+        secret: the normalised password for Role.WORKER, a join token's for Role.TOKEN, the resume key of `resume_id`
+            for Role.CHANNEL.
         pinned_fingerprint: the server's certificate must have it; its first 16 bytes or more are enough.
         timeout: seconds for everything together.
 
@@ -156,6 +157,7 @@ async def _start_tls(stream: TlsStream, pin: bytes | None) -> bytes:
     fingerprint = peer_fingerprint(tls)
     if pin is not None and not hmac.compare_digest(fingerprint[: len(pin)], pin):
         raise AuthenticationError(
-            "the server presents another certificate than the pinned one: it was restarted, or somebody is in between"
+            "the server presents another certificate than the pinned one: it is another server, was given another "
+            "identity, or somebody is in between. Nothing was sent to it."
         )
     return fingerprint

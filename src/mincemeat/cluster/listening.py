@@ -22,6 +22,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from mincemeat import limits
 from mincemeat.cluster.admission import GuessBudget, Places
@@ -47,6 +48,9 @@ from mincemeat.wire.handshake import (
     ServerHandshake,
     ServerState,
 )
+
+if TYPE_CHECKING:
+    from mincemeat.cluster.identity import Identity
 
 log = logging.getLogger("mincemeat")
 
@@ -77,11 +81,12 @@ class _Doorkeeper(abc.ABC):
         *,
         on_unexpected: Callable[[BaseException], None] | None,
         handshake_seconds: float,
+        pem: bytes = b"",
     ) -> None:
         self._on_connection = on_connection
         self._on_unexpected = on_unexpected
         self._handshake_seconds = handshake_seconds
-        self._context, self.fingerprint = server_context()
+        self._context, self.fingerprint = server_context(pem)
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._peers: set[asyncio.Task[None]] = set()
@@ -206,7 +211,8 @@ class _Doorkeeper(abc.ABC):
 
 
 class Listener(_Doorkeeper):
-    """The coordinator's: lets in who proves the password, or the resume key of a worker that has joined.
+    """The coordinator's: lets in who proves the password, the join token of its `identity` if it has one, or the resume
+    key of a worker that has joined.
 
     `on_connection` runs in a task of its own for each connection, which is closed when it returns. It may raise
     MincemeatError or OSError (the connection has ended); for anything else `on_unexpected` is called.
@@ -222,6 +228,7 @@ class Listener(_Doorkeeper):
         lookup_resume_key: Callable[[bytes], bytes | None],
         on_connection: OnConnection,
         *,
+        identity: Identity | None = None,
         on_unexpected: Callable[[BaseException], None] | None = None,
         handshake_seconds: float = limits.HANDSHAKE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -229,8 +236,9 @@ class Listener(_Doorkeeper):
     ) -> None:
         if not secret:
             raise LocalProtocolError("a listener needs a password that is not empty")
-        super().__init__(on_connection, on_unexpected=on_unexpected, handshake_seconds=handshake_seconds)
-        self._secret = secret
+        pem = b"" if identity is None else identity.pem
+        super().__init__(on_connection, on_unexpected=on_unexpected, handshake_seconds=handshake_seconds, pem=pem)
+        self._secrets = {Role.WORKER: secret, Role.TOKEN: None if identity is None else identity.token.secret}
         self._lookup_resume_key = lookup_resume_key
         self._budget = GuessBudget()
         self._clock = clock
@@ -239,7 +247,7 @@ class Listener(_Doorkeeper):
 
     def _lookup_secret(self, role: Role, resume_id: bytes) -> bytes | None:
         """Called by the handshake right before our share leaves."""
-        secret = self._secret if role is Role.WORKER else self._lookup_resume_key(resume_id)
+        secret = self._lookup_resume_key(resume_id) if role is Role.CHANNEL else self._secrets[role]
         task = asyncio.current_task()
         if secret is not None and task is not None:
             # It has a guess reserved, or names a key that exists: neither can be had at will to fill all places.
@@ -299,6 +307,8 @@ class PinnedListener(_Doorkeeper):
 _REFUSALS_TOLD = {
     Role.WORKER: "did not prove knowledge of the password and was disconnected before any job data was sent."
     " Start it with the -p value the server uses.",
+    Role.TOKEN: "did not prove knowledge of a join token and was disconnected before any job data was sent."
+    " Start it with the token of the identity that the server uses.",
     Role.CHANNEL: "did not prove a resume key that is known here and was disconnected before any job data was sent."
     " It has to join again with the password.",
 }

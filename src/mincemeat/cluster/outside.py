@@ -20,6 +20,7 @@ from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.wire.handshake import Role
 
 if TYPE_CHECKING:
+    from mincemeat.cluster.identity import Identity
     from mincemeat.cluster.listening import OnConnection
 
 
@@ -44,8 +45,9 @@ class Outside:
         on_connection: OnConnection,
         *,
         on_unexpected: Callable[[BaseException], None],
+        identity: Identity | None = None,
     ) -> Door:
-        return Listener(secret, lookup_resume_key, on_connection, on_unexpected=on_unexpected)
+        return Listener(secret, lookup_resume_key, on_connection, on_unexpected=on_unexpected, identity=identity)
 
     def pinned_listener(self, on_connection: OnConnection) -> Door:
         return PinnedListener(on_connection)

@@ -18,23 +18,30 @@ from mincemeat.scratch import ScratchDirectory
 
 ALPN = "mincemeat/2"
 
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
-def server_context() -> tuple[ssl.SSLContext, bytes]:
+
+def server_context(pem: bytes = b"") -> tuple[ssl.SSLContext, bytes]:
     """A context with a fresh P-256 certificate, and its fingerprint: SHA-256 of its DER encoding, 32 bytes.
+
+    ``pem``: a private key with its certificate to take instead, see ``identity.py``.
 
     The private key exists in this process and, for the moment that `ssl` needs to load it, in a file: on Linux one in
     memory, so that a full disk keeps nobody from joining; elsewhere of mode 0600 in a directory of mode 0700.
     """
-    key_pem, certificate_pem, fingerprint = _make_certificate()
+    if pem:
+        fingerprint = certificate_fingerprint(pem)
+    else:
+        pem, fingerprint = make_certificate()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context)
     # Resumption would skip the certificate that the key exchange is bound to.
     context.num_tickets = 0
-    if not _is_loaded_from_memory(context, key_pem + certificate_pem):
+    if not _is_loaded_from_memory(context, pem):
         with ScratchDirectory() as directory:
             path = Path(directory) / "certificate.pem"
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(key_pem + certificate_pem)
+                file.write(pem)
             context.load_cert_chain(path)
     return context, fingerprint
 
@@ -79,8 +86,15 @@ def _restrict(context: ssl.SSLContext) -> None:
     context.set_alpn_protocols([ALPN])
 
 
-def _make_certificate() -> tuple[bytes, bytes, bytes]:
-    """A private key and a self-signed certificate, both PEM, and the certificate's fingerprint."""
+def certificate_fingerprint(pem: bytes) -> bytes:
+    """SHA-256 of the DER encoding of the certificate in ``pem``. Raises: ValueError if there is none."""
+    text = pem.decode("ascii")
+    certificate = text[text.index(_CERTIFICATE) :]
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).digest()
+
+
+def make_certificate() -> tuple[bytes, bytes]:
+    """A private key with a self-signed certificate, PEM, and the certificate's fingerprint."""
     import datetime
 
     from cryptography import x509
@@ -100,8 +114,4 @@ def _make_certificate() -> tuple[bytes, bytes, bytes]:
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return (
-        key_pem,
-        certificate.public_bytes(serialization.Encoding.PEM),
-        certificate.fingerprint(hashes.SHA256()),
-    )
+    return key_pem + certificate.public_bytes(serialization.Encoding.PEM), certificate.fingerprint(hashes.SHA256())

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from mincemeat import limits
 from mincemeat.cluster.connection import Connection
@@ -25,6 +26,7 @@ from mincemeat.cluster.session import WorkerSession
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
 from mincemeat.slots import SlotProcess
 from mincemeat.wire.handshake import Role, normalise_password
+from mincemeat.wire.join_token import looks_like_token, parse_token
 
 log = logging.getLogger("mincemeat")
 
@@ -45,6 +47,7 @@ def serve(
     """Join the server at ``host``:``port`` and work; return when its job is done.
 
     Args:
+        password: or a join token, as text, which proves as much and says which server it is for.
         wait_seconds: how long to try when no server is there, or when it was lost.
         forever: serve job after job, and never stop trying.
         tell: gets the few sentences a person at this worker's terminal should read; default: the log.
@@ -56,9 +59,16 @@ def serve(
     Raises: ConnectionFailed, AuthenticationError, JoinRefused, ServerBusy (for a minute), RemoteProtocolError (not a
     mincemeat server).
     """
-    secret = normalise_password(password)
     worker = _Worker(
-        host, port, secret, slots, float("inf") if forever else wait_seconds, forever, tell or log.info, first, keep_in
+        host,
+        port,
+        _proof(password),
+        slots,
+        float("inf") if forever else wait_seconds,
+        forever,
+        tell or log.info,
+        first,
+        keep_in,
     )
     try:
         asyncio.get_running_loop()
@@ -76,6 +86,21 @@ def serve(
         except BaseException:  # Ctrl-C comes here and not there
             worker.stop()
             raise
+
+
+class Proof(NamedTuple):
+    """What a worker joins by. ``pin``: the beginning of the only fingerprint that it trusts, None for any."""
+
+    role: Role
+    secret: bytes
+    pin: bytes | None = None
+
+
+def _proof(password: str | bytes) -> Proof:
+    if isinstance(password, str) and looks_like_token(password):
+        token = parse_token(password)
+        return Proof(Role.TOKEN, token.secret, token.pin)
+    return Proof(Role.WORKER, normalise_password(password))
 
 
 @contextmanager
@@ -107,7 +132,7 @@ class _Worker:
         self,
         host: str,
         port: int,
-        secret: bytes,
+        proof: Proof,
         slots: int,
         wait_seconds: float,
         forever: bool,
@@ -117,7 +142,7 @@ class _Worker:
         *,
         outside: Outside = OUTSIDE,
     ) -> None:
-        self._host, self._port, self._secret = host, port, secret
+        self._host, self._port, self._proof = host, port, proof
         self._slots = slots
         self._wait_seconds = wait_seconds
         self._forever = forever
@@ -221,7 +246,13 @@ class _Worker:
         told = False
         while True:
             try:
-                return await self._outside.dial(self._host, self._port, role=Role.WORKER, secret=self._secret)
+                return await self._outside.dial(
+                    self._host,
+                    self._port,
+                    role=self._proof.role,
+                    secret=self._proof.secret,
+                    pinned_fingerprint=self._proof.pin,
+                )
             except AuthenticationError as error:
                 refusals += 1
                 # To try a refused password again would only spend the guesses of everybody at this address.

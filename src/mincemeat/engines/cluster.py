@@ -20,6 +20,7 @@ from mincemeat.engines.processes import available_cores
 from mincemeat.wire.handshake import normalise_password
 
 if TYPE_CHECKING:
+    from mincemeat.cluster.identity import Identity
     from mincemeat.engines.cluster_run import Attendance
     from mincemeat.engines.resuming import Resumable
     from mincemeat.model import Job
@@ -35,6 +36,8 @@ class ClusterEngine(Engine):
 
     Args:
         password: str or bytes; empty: one is generated and the command to join is printed on standard error.
+        identity: file of the server's identity (``mincemeat token``); workers then join by its token, which is printed.
+            Without a password nothing else lets them in.
         host: address to listen on, "" for all; port: 0 for a free one.
         workers: local workers to start beside, each with one slot.
         split: records per split of a dict-like datasource; default: adaptive.
@@ -48,6 +51,7 @@ class ClusterEngine(Engine):
         self,
         *,
         password: str | bytes = "",
+        identity: str | os.PathLike[str] | None = None,
         host: str = "",
         port: int = 0,
         workers: int = 0,
@@ -58,6 +62,11 @@ class ClusterEngine(Engine):
         # Letters and digits only: it is pasted into shells. 95 bits.
         self._generated = "" if password else "".join(secrets.choice(_LETTERS) for _ in range(16))
         self._secret = normalise_password(password or self._generated)
+        self._identity: Identity | None = None
+        if identity is not None:
+            from mincemeat.cluster.identity import read_identity
+
+            self._identity = read_identity(os.fspath(identity))
         self._host = host
         self._port = port
         self._workers = workers
@@ -110,6 +119,7 @@ class ClusterEngine(Engine):
                 sink,
                 observe,
                 secret=self._secret,
+                identity=self._identity,
                 host=self._host,
                 port=self._port,
                 split=self._split,
@@ -122,10 +132,14 @@ class ClusterEngine(Engine):
     def _tell_how_to_join(self, port: int) -> None:
         # Every interface has no name that a worker could dial.
         host = socket.gethostname() if self._host in ("", "0.0.0.0", "::") else self._host
-        password = self._generated or "PASSWORD"
+        if self._identity is not None:
+            # Rather than a password: it tells them which server they join.
+            proof = f"--token {self._identity.token.text()}"
+        else:
+            proof = f"-p {self._generated or 'PASSWORD'}"
         _tell(
             f"waiting for workers on port {port}. Start as many as you like, here or on other computers:\n"
-            f"  python -m mincemeat -p {password} -P {port} {host}"
+            f"  python -m mincemeat {proof} -P {port} {host}"
         )
 
 

@@ -29,6 +29,7 @@ from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.set_aside import RecordFailure, SetAside
 
 if TYPE_CHECKING:
+    from mincemeat.cluster.identity import Identity
     from mincemeat.cluster.local import LocalWorkers
     from mincemeat.engines.resuming import Resumable
     from mincemeat.scheduler.events import JobRestored
@@ -48,16 +49,17 @@ def carry_out(
     observe: Observer | None,
     *,
     secret: bytes,
+    identity: Identity | None = None,
     host: str,
     port: int,
     split: int | None,
     open_doors: Callable[[int], Attendance],
     resumable: Resumable | None = None,
 ) -> tuple[RecordFailure, ...]:
-    """Serve ``job`` on ``host``:``port`` to whoever knows ``secret``, until it is done. As ``Engine.run``.
+    """Serve ``job`` on ``host``:``port`` until it is done, to whoever knows ``secret``, or the token of ``identity``.
 
-    ``open_doors`` is called in this thread with the port that workers can join on. ``resumable``: its journal is kept,
-    and what that knows already is not done again.
+    As ``Engine.run``. ``open_doors`` is called in this thread with the port that workers can join on. ``resumable``:
+    its journal is kept, and what that knows already is not done again.
     """
     with ExitStack() as cleanup:  # every step of it is taken, also when Ctrl-C comes in the middle
         if resumable is None or resumable.is_new:
@@ -77,7 +79,7 @@ def carry_out(
             caller.preflight = Preflight(job, is_everywhere=False)
             cleanup.callback(caller.preflight.close)
         journal = None if resumable is None else resumable.journal
-        coordinator = Coordinator(job, code, secret, scratch, caller, journal=journal)
+        coordinator = Coordinator(job, code, secret, scratch, caller, identity=identity, journal=journal)
         thread = _CoordinatorThread(coordinator, host, port)
         cleanup.callback(thread.stop)
         sweep_soon()

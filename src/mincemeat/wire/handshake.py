@@ -61,9 +61,11 @@ class Role(enum.IntEnum):
 
     WORKER = 1  # joins, and proves the password
     CHANNEL = 2  # a later connection of a worker that has joined, and proves its resume key
+    TOKEN = 3  # joins, and proves the secret of its join token
 
 
-# The secret of a role: the password for a worker (resume_id is b""), the key of that resume_id for a channel, or None.
+# The secret of a role: the password for a worker, the token's secret for one with a token (resume_id is b"" for both),
+# the key of that resume_id for a channel; or None.
 LookupSecret: TypeAlias = Callable[[Role, bytes], bytes | None]
 
 
@@ -218,9 +220,9 @@ class _Machine(Generic[_State]):
 class ClientHandshake(_Machine[ClientState]):
     """The end that dials. It waits for frame 1, so it has nothing to send at first.
 
-    `secret` is the normalised password for Role.WORKER, a resume key for Role.CHANNEL; the latter needs the
-    `resume_id` of that key. `fingerprint` is the SHA-256 of the certificate the client sees. `random_bytes(n)` gives n
-    secret bytes.
+    `secret` is the normalised password for Role.WORKER, a join token's for Role.TOKEN, a resume key for Role.CHANNEL;
+    the latter needs the `resume_id` of that key. `fingerprint` is the SHA-256 of the certificate the client sees.
+    `random_bytes(n)` gives n secret bytes.
     """
 
     def __init__(
@@ -327,6 +329,8 @@ def _session(keys: Keys, role: Role, secret: bytes, resume_id: bytes) -> Session
 def _explain_refusal(role: Role) -> str:
     if role is Role.CHANNEL:
         return "the server does not know this worker's resume key (any more): join again with the password"
+    if role is Role.TOKEN:
+        return "the server does not take this join token: it was replaced by a new one, or the server takes none"
     return (
         "the server refused the password, or somebody in between presents another certificate. Use the -p value the"
         " server uses."
@@ -403,9 +407,11 @@ class ServerHandshake(_Machine[ServerState]):
             self._fail(f"the peer asks for the unknown role {role}")
         self._frame_2 = frame
         self._role = Role(role)
+        # 128 bits and more cannot be guessed: they need no budget, and an exhausted one must not stop the workers.
         if self._role is Role.CHANNEL:
-            # 256 bits cannot be guessed: a resume key needs no budget, and an exhausted one must not stop the workers.
             self._resume_id = frame[6 : 6 + RESUME_ID_BYTES]
+            return self._send_share()
+        if self._role is Role.TOKEN:
             return self._send_share()
         self._move(ServerState.DECISION)
         return Step(event=GuessPending())
