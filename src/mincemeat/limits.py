@@ -279,6 +279,9 @@ LISTEN_BACKLOG: Final = 1024
 # -- before authentication (SECURITY: one deadline over everything, few slots) ----------------------------
 
 HANDSHAKE_SECONDS: Final = 10.0
+# A worker that has left may fetch blocks of the others for so long yet: all get new keys for tickets then, which is one
+# message each, however many have left meanwhile.
+EPOCH_SECONDS: Final = 10.0
 UNAUTHENTICATED_MAX: Final = 64
 UNAUTHENTICATED_PER_ADDRESS_MAX: Final = 16
 CLIENT_HELLO_BYTES_MAX: Final = 16 * 2**10

@@ -12,10 +12,12 @@ import pytest
 
 from mincemeat import limits
 from mincemeat.cluster.connection import Connection, PinnedListener
-from mincemeat.cluster.fetching import Channels, Fetcher, Holder, Unreachable
+from mincemeat.cluster.fetching import Channels, Fetcher, Holder, HolderServer, Unreachable
 from mincemeat.errors import MincemeatError
 from mincemeat.model import AttemptId
+from mincemeat.shuffle.store import JobStore
 from mincemeat.wire import messages
+from mincemeat.wire.tickets import ticket, ticket_key
 from tests.cluster.kit import HOST, run, stranger_server
 
 OUTPUTS = [AttemptId.parse("m-00003.0"), AttemptId.parse("m-00005.1")]
@@ -86,6 +88,30 @@ def test_blocks_come_directly_from_a_holder_that_can_be_reached(tmp_path: Path) 
             relay = Relay()
             assert await fetch(holder, relay, tmp_path) == {3, 5}
             assert relay.asked == 0
+
+    run(scenario())
+
+
+def test_who_brings_a_revoked_ticket_gets_its_blocks_from_the_server_and_the_next_ones_directly(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        server = HolderServer()
+        port = await server.start(HOST)
+        former, key = ticket_key(b"root", "holder", 0), ticket_key(b"root", "holder", 1)
+        server.admit(former, "job-1", JobStore(tmp_path / "store"))
+        server.renew(key)
+        relay = Relay()
+        fetcher = Fetcher("fetcher", HOST, relay)
+        fingerprint = server.fingerprint.hex()
+        for made_with, relayed in ((former, 1), (key, 1)):
+            holder = Holder("holder", HOST, port, fingerprint, ticket(made_with, "job-1", "fetcher"))
+            if made_with is former:
+                await fetcher.fetch("job-1", holder, OUTPUTS, range(2), tmp_path / "blocks")
+            else:
+                with pytest.raises(Unreachable, match="no longer has"):  # its store is empty, as it says itself
+                    await fetcher.fetch("job-1", holder, OUTPUTS, range(2), tmp_path / "blocks")
+            assert relay.asked == relayed
+        fetcher.close()
+        await server.close()
 
     run(scenario())
 

@@ -28,7 +28,6 @@ async def holder(connection: Connection) -> None:
         message = await connection.receive()
         assert isinstance(message, Get)
         if not is_ticket_valid(KEY, message.job, message.fetcher, message.ticket):
-            await connection.send(Answer(False, "the ticket is not valid", 0))
             return
         await connection.send(Answer(True, "", 3))
         await connection.send_body([b"a", b"", b"bc"])
@@ -355,7 +354,6 @@ def test_a_fetcher_without_a_valid_ticket_is_refused() -> None:
         port = await listener.start(HOST, 0)
         async with closing(await dial_pinned(HOST, port, listener.fingerprint)) as connection:
             await connection.send(request("0" * 64))
-            assert await connection.receive() == Answer(False, "the ticket is not valid", 0)
             await check_closed(connection)
         await listener.close()
 

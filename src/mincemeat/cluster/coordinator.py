@@ -173,12 +173,17 @@ class Coordinator:
         assert self._listener is not None
         if self._stop_asked:  # before there was a loop to be told in
             self._stopped.set()
+        loop = asyncio.get_running_loop()
+        epoch_ends = loop.time() + limits.EPOCH_SECONDS
         try:
             while not self._stopped.is_set():
                 try:
                     await asyncio.wait_for(self._stopped.wait(), _TICK_SECONDS)
                 except TimeoutError:
                     self._guarded(self.handle, events.Tick())
+                    if loop.time() >= epoch_ends:
+                        self._roster.begin_epoch()
+                        epoch_ends = loop.time() + limits.EPOCH_SECONDS
         finally:
             self._stopped.set()
             for record in self._roster.everybody():
@@ -268,6 +273,7 @@ class Coordinator:
                 self._caller.reduce_undone(attempt.task.index)
             case instructions.ExcludeWorker(worker=worker, reason=reason):
                 log.warning("worker %s gets no more attempts: %s", worker, reason)
+                self._roster.revoke()
             case instructions.ReadmitWorker(worker=worker, reason=reason):
                 log.warning("worker %s gets attempts again: %s", worker, reason)
             case instructions.ExpireWorker(worker=worker, reason=reason):

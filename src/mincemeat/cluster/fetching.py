@@ -78,6 +78,10 @@ class HolderServer:
         """Serve ``store`` to tickets made with ``key`` for ``job``."""
         self._key, self._job, self._store = key, job, store
 
+    def renew(self, key: bytes) -> None:
+        """From now on tickets are made with ``key``."""
+        self._key = key
+
     async def close(self) -> None:
         await self._listener.close()
 
@@ -92,8 +96,9 @@ class HolderServer:
                 or request.job != self._job
                 or not tickets.is_ticket_valid(self._key, request.job, request.fetcher, request.ticket)
             ):
+                # Without an answer, which would say that the blocks cannot be had: an honest fetcher, whose ticket was
+                # revoked together with somebody else's, asks the server then.
                 log.warning("%s:%d asked for blocks without a valid ticket", *connection.peer[:2])
-                await connection.send(messages.Answer(ok=False, message="the ticket is not valid", size=0))
                 return
             await answer_with_blocks(connection, store, request.body, request.first_partition, request.last_partition)
 

@@ -56,12 +56,14 @@ class Roster:
         self._by_resume_id: dict[bytes, WorkerRecord] = {}
         self._times_joined: dict[str, int] = {}
         self._root = random_bytes(32)
+        self._epoch = 0
+        self._is_revoking = False
 
     def add(self, connection: Connection, hello: messages.Hello) -> WorkerRecord:
         address = f"{connection.peer[0]}:{connection.peer[1]}"
         count = self._times_joined[address] = self._times_joined.get(address, 0) + 1
         worker = address if count == 1 else f"{address}/{count}"  # a port used again is another worker
-        record = WorkerRecord(worker, connection, hello, tickets.ticket_key(self._root, worker, 0))
+        record = WorkerRecord(worker, connection, hello, tickets.ticket_key(self._root, worker, self._epoch))
         self._records[worker] = record
         self._by_resume_id[connection.session.resume_id] = record
         return record
@@ -72,6 +74,24 @@ class Roster:
         self._by_resume_id.pop(record.connection.session.resume_id, None)
         for channel in record.channels:
             channel.abort()
+        self.revoke()
+
+    def revoke(self) -> None:
+        """Somebody should fetch no more blocks: from the next epoch on no ticket is valid that was given until now."""
+        self._is_revoking = True
+
+    def begin_epoch(self) -> None:
+        """Give everybody a new key for tickets, if anybody's are to be revoked.
+
+        Who is fetching by an old ticket is refused in the middle of it, and gets its blocks through the coordinator.
+        """
+        if not self._is_revoking:
+            return
+        self._is_revoking = False
+        self._epoch += 1
+        for record in self._records.values():
+            record.ticket_key = tickets.ticket_key(self._root, record.worker, self._epoch)
+            record.send(messages.NewEpoch(ticket_key=record.ticket_key.hex()))
 
     def everybody(self) -> list[WorkerRecord]:
         return list(self._records.values())

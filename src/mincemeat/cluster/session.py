@@ -253,6 +253,9 @@ class WorkerSession:
             case messages.DropOutputs():
                 for name in message.attempts:
                     self._store.drop(AttemptId.parse(name))
+            case messages.NewEpoch():
+                self._ticket_key = bytes.fromhex(message.ticket_key)
+                self._holder.renew(self._ticket_key)
             case messages.Serve():
                 self._spawn(self._upload_blocks, message)
             case _:

@@ -254,6 +254,13 @@ class Serve(Message):
 
 
 @dataclass(frozen=True)
+class NewEpoch(Message):
+    """From now on tickets are made with `ticket_key` (hexadecimal); those of the former one are worth nothing."""
+
+    ticket_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Bye(Message):
     """The coordinator closes the connection; `again` tells whether to dial again."""
 
@@ -337,6 +344,7 @@ KINDS: dict[int, type[Message]] = {
     38: DropOutputs,
     39: Serve,
     40: Bye,
+    41: NewEpoch,
     64: Get,
     65: Put,
     66: Answer,
