@@ -23,12 +23,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
+from mincemeat.interpreters import another
 from mincemeat.slot_channel import Header, encode
-
-# -P: the current directory must not shadow the standard library (a script called random.py beside the user's own).
-_BOOTSTRAP: Final = "import sys; sys.path.insert(0, {root!r}); from mincemeat.slot_main import main; main({channel})"
 
 
 class SlotProcess:
@@ -95,13 +93,12 @@ def describe_exit_code(code: int) -> str:
 
 
 def _start(child: socket.socket) -> subprocess.Popen[bytes]:
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     common: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": error_output(), "stderr": error_output()}
     if sys.platform == "win32":
         # A socket handle cannot be inherited by number there: it is shared with the process once that has an id.
         common["stdin"] = subprocess.PIPE
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOTSTRAP.format(root=root, channel=None)],
+            another("mincemeat.slot_main", None).command,
             creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
             **common,
         )
@@ -110,9 +107,10 @@ def _start(child: socket.socket) -> subprocess.Popen[bytes]:
         process.stdin.close()
         return process
     # A session of its own: Ctrl-C in the terminal reaches only the parent, and killing the group gets grandchildren.
+    interpreter = another("mincemeat.slot_main", child.fileno())
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _BOOTSTRAP.format(root=root, channel=child.fileno())],
-        pass_fds=[child.fileno()],
+        interpreter.command,
+        pass_fds=[child.fileno(), *interpreter.descriptors],
         start_new_session=True,
         **common,
     )

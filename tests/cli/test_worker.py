@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import types
@@ -10,6 +11,8 @@ import pytest
 
 import mincemeat
 from mincemeat.cli import main
+from mincemeat.cli.again import VARIABLE
+from mincemeat.cluster.updating import Updated, Updater
 from mincemeat.engines.processes import available_cores
 from mincemeat.errors import AuthenticationError, ConnectionFailed, JoinRefused, MincemeatError
 from mincemeat.limits import DEFAULT_PORT, WAIT_SECONDS
@@ -22,10 +25,12 @@ class FakeServe:
         self.calls: list[tuple[str, int, str, dict[str, Any]]] = []
         self.error: BaseException | None = None
         self.tell: Callable[[str], None] = lambda _: None
+        self.updaters: list[Updater | None] = []
 
     def __call__(self, server: str, port: int, password: str, **options: Any) -> None:
         self.tell = options.pop("tell")
         assert options.pop("drain_signal") == signal.SIGTERM
+        self.updaters.append(options.pop("updater"))
         self.calls.append((server, port, password, options))
         if self.error is not None:
             raise self.error
@@ -52,6 +57,40 @@ def test_the_worker_command_passes_its_options_on(serve: FakeServe, monkeypatch:
     assert main(["worker", "-P", "9", "-n", "3", "--wait", "0", "-l"]) == 0
     options = {"slots": 3, "wait_seconds": 0.0, "forever": True}
     assert serve.calls == [("localhost", 9, "of the environment", options)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it asks to be started again")
+def test_a_worker_that_was_updated_starts_again_with_its_password(
+    serve: FakeServe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Started(BaseException):
+        """This process is another program."""
+
+    def execv(program: str, command: list[str]) -> None:
+        raise Started(program, command)
+
+    monkeypatch.setattr("os.execv", execv)
+    reader, writer = os.pipe()
+    os.write(writer, b"from a pipe\n")
+    os.close(writer)
+    words = ["worker", "--update", "--password-fd", str(reader)]
+    monkeypatch.setattr("sys.orig_argv", ["python", "-I", "mm.py", *words])
+    serve.error = Updated("mm.py is mincemeat 9.9 now")
+    with pytest.raises(Started) as started:
+        main(words)
+    assert started.value.args == (sys.executable, [sys.executable, "-I", "mm.py", *words])
+    assert capsys.readouterr().err == "mincemeat: mm.py is mincemeat 9.9 now; starting again\n"
+    # And what it has become.
+    serve.error = None
+    assert main(words) == 0
+    assert serve.calls[1][2] == "from a pipe"
+    assert [updater is not None and updater.is_updated for updater in serve.updaters] == [False, True]
+    assert VARIABLE not in os.environ
+
+
+def test_a_worker_is_updated_only_if_that_was_asked_for(serve: FakeServe) -> None:
+    assert main(["-p", "x"]) == 0
+    assert serve.updaters == [None]
 
 
 def test_the_password_is_asked_for_at_a_terminal(serve: FakeServe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ FLOORS: list[set[str]] = [
     {"reducers"},
     {"interrupts"},
     {"scratch", "locks", "positions", "set_aside"},
+    {"onefile", "interpreters"},
     {"scheduler", "wire"},
     {"shuffle", "sources", "sinks", "usercode"},
     {"careful", "describing", "result_file"},

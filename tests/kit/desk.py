@@ -14,6 +14,7 @@ from typing import TypeVar
 from mincemeat.cluster.connection import Connection, dial
 from mincemeat.cluster.coordinator import Coordinator, JobEnded
 from mincemeat.cluster.session import WorkerSession
+from mincemeat.limits import VERSION
 from mincemeat.model import AttemptId, Job, MapReport, UserFunctions
 from mincemeat.scheduler import events
 from mincemeat.wire import messages
@@ -30,7 +31,7 @@ _M = TypeVar("_M", bound=messages.Message)
 def hello(**changes: object) -> messages.Hello:
     fields: dict[str, object] = {
         "python": ".".join(platform.python_version_tuple()[:2]),
-        "version": "0",
+        "version": VERSION,
         "implementation": platform.python_implementation(),
         "platform": sys.platform,
         "hostname": "somewhere",

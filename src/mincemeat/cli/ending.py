@@ -12,13 +12,13 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
 from mincemeat.errors import JobFailed, MincemeatError
+from mincemeat.interpreters import own_path
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_NOT_THE_USERS = (own_path(), "<frozen ")
 # engines/base.py puts the traceback after this into the story; here it is printed before the sentence instead.
 _TRACEBACK_HEADING = "\n\nTraceback on the worker:\n"
 
@@ -127,9 +127,7 @@ def _user_traceback(error: Exception, story: JobFailed) -> str:
 
 def _format_user_frames(original: BaseException) -> str:
     frames = [
-        frame
-        for frame in traceback.extract_tb(original.__traceback__)
-        if not frame.filename.startswith((_PACKAGE, "<frozen "))
+        frame for frame in traceback.extract_tb(original.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)
     ]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
     lines += [line for line in traceback.format_exception_only(original) if not line.startswith("(mincemeat: ")]

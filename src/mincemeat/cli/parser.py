@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from mincemeat import limits
 from mincemeat.errors import InvalidJob
+from mincemeat.interpreters import one_file
 from mincemeat.memory import memory_bytes
 
 _JOIN_USAGE = """mincemeat [worker] [-p PASSWORD] [-P PORT] [options] [host]
@@ -85,6 +87,11 @@ def _parse_join(words: list[str]) -> argparse.Namespace:
         help="how long to try again while no server is there (default: %(default)g)",
     )
     parser.add_argument("-l", "--forever", action="store_true", help="stay for the next job when one is done")
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="if the server has another version, replace mincemeat.py, the one file, by its, and start again",
+    )
     _add_general(parser)
     return parser.parse_args(words)
 
@@ -311,7 +318,26 @@ def _add_password(parser: argparse.ArgumentParser) -> None:
 def _add_general(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="tell what happens")
     parser.add_argument("-V", "--loud", action="store_true", help="tell everything that happens, with full tracebacks")
-    parser.add_argument("--version", action="version", version=f"mincemeat {limits.VERSION}")
+    parser.add_argument("--version", action=_ShowVersion, help="show the version, and of mincemeat.py the SHA-256")
+
+
+class _ShowVersion(argparse.Action):
+    """argparse's own would break a line where the terminal ends, in the middle of what somebody compares."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: object) -> NoReturn:
+        file = one_file()
+        sys.stdout.write(f"mincemeat {limits.VERSION}\n")
+        if file is not None:
+            from mincemeat.onefile.published import NotToBeHad, content_of, sha256
+
+            try:
+                sys.stdout.write(f"{sha256(content_of(file))}  {file.path}\n")
+            except NotToBeHad as error:
+                parser.exit(1, f"mincemeat: {error}\n")
+        parser.exit()
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -23,11 +23,9 @@ def given_password(options: Namespace) -> str | None:
     The variable is removed from the environment: what this process starts runs the user's code, which does not need it.
     Raises: InvalidJob when the password is empty, cannot be read, or is given twice where neither way goes first.
     """
+    hide_arguments(options)
     from_argument: str | None = options.password
     token: str | None = getattr(options, "token", None)
-    for secret in (from_argument, token):
-        if secret:
-            hide_argument(secret)
     from_environment = os.environ.pop(VARIABLE, None)
     if token is not None:
         if options.password_file is not None or options.password_fd is not None or from_argument is not None:
@@ -60,6 +58,13 @@ def ask_password(host: str) -> str:
         return _checked(getpass.getpass(f"Password of the mincemeat server on {host}: "), "the password")
     except EOFError:
         raise InvalidJob("no password was typed") from None
+
+
+def hide_arguments(options: Namespace) -> None:
+    """Take what is secret in the command line out of what others see of it."""
+    for secret in (options.password, getattr(options, "token", None)):
+        if secret:
+            hide_argument(secret)
 
 
 def hide_argument(secret: str) -> None:

@@ -30,7 +30,9 @@ from mincemeat.cluster.recording import Recorder
 from mincemeat.cluster.reports import read_failure, unsuitable
 from mincemeat.cluster.roster import Roster, WorkerRecord
 from mincemeat.cluster.supply import Supply
+from mincemeat.cluster.updating import how_to_become, tell_release
 from mincemeat.errors import ConnectionFailed, ProtocolError, RemoteProtocolError
+from mincemeat.limits import VERSION
 from mincemeat.model import AttemptId, Failure, FailureKind, Job, MapReport, TaskId, shorten
 from mincemeat.scheduler import events, instructions
 from mincemeat.scheduler.machine import Machine
@@ -365,14 +367,11 @@ class Coordinator:
             self.crashed(error)
 
     async def _serve_worker(self, connection: Connection) -> None:
-        hello = await asyncio.wait_for(connection.receive(), limits.HANDSHAKE_SECONDS)
-        if not isinstance(hello, messages.Hello):
-            raise RemoteProtocolError(f"a worker began with {type(hello).__name__} instead of Hello")
+        hello = await self._receive_hello(connection)
         outputs = await self._receive_holding(connection, hello)
         reason = unsuitable(hello)
         if reason:
-            log.warning("worker %s:%d was refused: %s", *connection.peer[:2], reason)
-            await connection.send(messages.Refused(reason=reason))
+            await _refuse(connection, reason)
             return
         record = self._roster.add(connection, hello)
         log.info("worker %s joined with %d slots (%r)", record.worker, hello.slots, shorten(hello.hostname))
@@ -396,6 +395,20 @@ class Coordinator:
             if not self._stopped.is_set():
                 log.info("worker %s left: %s", record.worker, reason)
             self._guarded(self.handle, events.WorkerLeft(record.worker, reason))
+
+    async def _receive_hello(self, connection: Connection) -> messages.Hello:
+        try:
+            hello = await asyncio.wait_for(connection.receive(), limits.HANDSHAKE_SECONDS)
+        except ProtocolError:
+            # It has proven the password: another version, most likely.
+            await _refuse(connection, f"this server runs mincemeat {VERSION}. {how_to_become(VERSION)}")
+            raise
+        if isinstance(hello, messages.AskRelease):
+            await tell_release(connection, hello, self._outside.own_release)
+            hello = await asyncio.wait_for(connection.receive(), limits.HANDSHAKE_SECONDS)
+        if not isinstance(hello, messages.Hello):
+            raise RemoteProtocolError(f"a worker began with {type(hello).__name__} instead of Hello")
+        return hello
 
     def _forget_payloads(self, outputs: Iterable[AttemptId]) -> None:
         """What was laid ready so that ``outputs`` could be made again is of no use where they are back."""
@@ -493,6 +506,11 @@ class Coordinator:
                 raise RemoteProtocolError(
                     f"worker {worker} sent {type(message).__name__}, which a worker does not send"
                 )
+
+
+async def _refuse(connection: Connection, reason: str) -> None:
+    log.warning("worker %s:%d was refused: %s", *connection.peer[:2], reason)
+    await connection.send(messages.Refused(reason=reason))
 
 
 def _care_of(start: instructions.StartAttempt) -> dict[str, Any]:

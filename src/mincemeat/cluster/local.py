@@ -28,21 +28,17 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from mincemeat import limits
+from mincemeat.interpreters import another
 from mincemeat.slots import SlotProcess, error_output, kill_group
 
 # As long as a worker that was told to end may need to end its slots and remove its files.
 _GRACE_SECONDS = 3.0
 # macOS has libraries that do not survive a fork, Windows has none.
 _MAY_FORK = sys.platform == "linux"
-
-_BOOTSTRAP = (
-    "import sys; sys.path.insert(0, {root!r}); from mincemeat.cluster.local import main; main({workers}, {may_fork})"
-)
 
 _workers: list[int] = []
 _told_to_end: list[bool] = []
@@ -60,13 +56,13 @@ class LocalWorkers:
 
     def start(self, count: int) -> None:
         """Start ``count`` workers of one slot each, which wait for ``introduce``."""
-        root = str(Path(__file__).resolve().parent.parent.parent)
         self._count = count
         for workers in [count] if _MAY_FORK and count else [1] * count:
-            bootstrap = _BOOTSTRAP.format(root=root, workers=workers, may_fork=_MAY_FORK)
+            interpreter = another("mincemeat.cluster.local", workers, _MAY_FORK)
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-P", "-c", bootstrap],
+                    interpreter.command,
+                    pass_fds=interpreter.descriptors,
                     stdin=subprocess.PIPE,
                     stderr=error_output(),
                     stdout=error_output(),  # the server's own output may be somebody's input

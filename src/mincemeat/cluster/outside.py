@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from mincemeat import limits
 from mincemeat.cluster.async_slots import AsyncSlot, Slot
 from mincemeat.cluster.connection import Connection, Listener, PinnedListener, dial, dial_pinned
+from mincemeat.onefile.published import Release, own_release
 from mincemeat.scratch import ScratchDirectory, sweep_soon
 from mincemeat.wire.handshake import Role
 
@@ -77,6 +78,10 @@ class Outside:
     def scratch(self) -> AbstractContextManager[str]:
         """A directory that lasts as long as its context. Gives its path."""
         return ScratchDirectory()
+
+    def own_release(self) -> Release:
+        """The one file of this version. Raises: NotToBeHad."""
+        return own_release()
 
     def sweep_soon(self) -> None:
         """Remove, beside the work, what dead processes left on this machine."""

@@ -11,7 +11,9 @@ import base64
 import platform
 from typing import NamedTuple
 
+from mincemeat.cluster.updating import how_to_become
 from mincemeat.errors import ProtocolError, RemoteProtocolError
+from mincemeat.limits import VERSION
 from mincemeat.model import AttemptId, Failure, FailureKind, MapReport, Phase, shorten
 from mincemeat.scheduler.digests import Digests, parse_digests
 from mincemeat.set_aside import decode_report
@@ -34,6 +36,11 @@ def unsuitable(hello: messages.Hello) -> str:
             f"this server runs {platform.python_implementation()} {ours}, and functions travel as its bytecode; the "
             f"worker runs {shorten(hello.implementation, 40)} {shorten(hello.python, 40)}. "
             f"Start the worker with Python {ours}."
+        )
+    if hello.version != VERSION:
+        return (
+            f"this server runs mincemeat {VERSION}, and the worker mincemeat {shorten(hello.version, 40)}. "
+            f"{how_to_become(VERSION)}"
         )
     if not 1 <= hello.slots <= 4096:
         return f"a worker needs between 1 and 4096 slots, and this one offers {hello.slots}."

@@ -31,6 +31,7 @@ from mincemeat.cluster.fetching import (
 )
 from mincemeat.cluster.keeping import JOB, OUTPUTS
 from mincemeat.cluster.outside import OUTSIDE, Outside
+from mincemeat.cluster.updating import Updater
 from mincemeat.errors import (
     ConnectionFailed,
     JoinRefused,
@@ -66,8 +67,10 @@ class WorkerSession:
         incarnation: str,
         first: SlotProcess | None = None,
         *,
+        updater: Updater | None = None,
         outside: Outside = OUTSIDE,
     ) -> None:
+        self._updater = updater
         self._connection = connection
         self._server = server
         self._scratch = scratch
@@ -99,7 +102,8 @@ class WorkerSession:
     async def run(self) -> None:
         """Work until the server says good-bye.
 
-        Raises: ConnectionFailed when the server is lost, or says that it will be back; JoinRefused; ProtocolError.
+        Raises: ConnectionFailed when the server is lost, or says that it will be back; JoinRefused; ProtocolError; what
+        ``updater`` raises.
         Nothing is left running.
         Cancelled: it tells the server that it leaves, so that nobody waits for the lease to end.
         """
@@ -157,6 +161,8 @@ class WorkerSession:
             pass  # the server will see for itself
 
     async def _join(self) -> messages.Welcome:
+        if self._updater is not None:
+            await self._updater.update(self._connection)
         try:
             port = await self._holder.start(self._connection.local[0])
         except PortInUse as error:

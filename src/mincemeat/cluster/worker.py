@@ -23,6 +23,7 @@ from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.keeping import KeptDirectory
 from mincemeat.cluster.outside import OUTSIDE, Outside
 from mincemeat.cluster.session import WorkerSession
+from mincemeat.cluster.updating import Updater
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
 from mincemeat.slots import SlotProcess
 from mincemeat.wire.handshake import Role, normalise_password
@@ -43,6 +44,7 @@ def serve(
     first: SlotProcess | None = None,
     drain_signal: int | None = None,
     keep_in: KeptDirectory | None = None,
+    updater: Updater | None = None,
 ) -> None:
     """Join the server at ``host``:``port`` and work; return when its job is done.
 
@@ -55,9 +57,10 @@ def serve(
         drain_signal: the first such signal lets it finish its attempts and leave, the second does what the first would
             have done. Only in the main thread.
         keep_in: where map outputs stay if the server dies, with which the worker ends.
+        updater: a server of another version is asked for its file.
 
     Raises: ConnectionFailed, AuthenticationError, JoinRefused, ServerBusy (for a minute), RemoteProtocolError (not a
-    mincemeat server).
+    mincemeat server); Updated.
     """
     worker = _Worker(
         host,
@@ -69,6 +72,7 @@ def serve(
         tell or log.info,
         first,
         keep_in,
+        updater,
     )
     try:
         asyncio.get_running_loop()
@@ -139,6 +143,7 @@ class _Worker:
         tell: Callable[[str], None],
         first: SlotProcess | None = None,
         keep_in: KeptDirectory | None = None,
+        updater: Updater | None = None,
         *,
         outside: Outside = OUTSIDE,
     ) -> None:
@@ -151,6 +156,7 @@ class _Worker:
         self._is_stopped = self._is_idle_stopped = False
         self._first = first
         self._keep_in = keep_in
+        self._updater = updater
         self._outside = outside
         self._session: WorkerSession | None = None
         self._serving: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
@@ -209,6 +215,7 @@ class _Worker:
                     self._slots,
                     self._incarnation,
                     self._first,
+                    updater=self._updater,
                     outside=self._outside,
                 )
                 self._first = None  # a session ends its slots

@@ -143,6 +143,17 @@ class Draining(Message):
     """The worker wants to leave: no more attempts for it, and Bye as soon as nobody needs what it runs and holds."""
 
 
+@dataclass(frozen=True)
+class AskRelease(Message):
+    """Before Hello, if at all: which mincemeat is there? With `wants_file`, and for another than `version`, as a file.
+
+    This message and its answer stay as they are in all versions: they are how one gets to another.
+    """
+
+    version: str
+    wants_file: bool
+
+
 # -- coordinator to worker -------------------------------------------------------------------------------
 
 
@@ -160,6 +171,19 @@ class Welcome(Message):
 class Refused(Message):
     """The password is right, and still the worker is not wanted; the reason is a sentence for a person."""
 
+    reason: str
+
+
+@dataclass(frozen=True)
+class Release(Message):
+    """Answer to AskRelease. If `size` is not 0, so many bytes follow as chunks and End: mincemeat.py of that version.
+
+    `sha256` is theirs, hexadecimal; if the worker wanted them and there are none, `reason` is a sentence.
+    """
+
+    version: str
+    size: int
+    sha256: str
     reason: str
 
 
@@ -335,6 +359,7 @@ KINDS: dict[int, type[Message]] = {
     7: Leaving,
     8: Holding,
     9: Draining,
+    10: AskRelease,
     32: Welcome,
     33: Refused,
     34: JobStart,
@@ -345,6 +370,7 @@ KINDS: dict[int, type[Message]] = {
     39: Serve,
     40: Bye,
     41: NewEpoch,
+    42: Release,
     64: Get,
     65: Put,
     66: Answer,
