@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mincemeat.errors import InvalidEmission, UserCodeError
+from mincemeat.model import key_text
 from mincemeat.shuffle.order import dealt_by_range, in_order, splitters_of, stretches
 
 NAN = float("nan")
@@ -96,7 +97,7 @@ class Version:
         [Suit.SPADES],
         [float("inf"), 0, -float("inf")],
     ],
-    ids=repr,
+    ids=key_text,
 )
 def test_what_can_be_compared_is_in_order(keys: list[Any]) -> None:
     assert in_order(keys) == sorted(keys)
@@ -123,7 +124,7 @@ class Task:
         ([("a", frozenset("ab"))], "frozenset", "of two sets neither need be the smaller one"),
         ([Task(1)], "Task", "Task has no __eq__"),
     ],
-    ids=repr,
+    ids=key_text,
 )
 def test_what_can_be_sorted_and_has_no_order_is_refused(keys: list[Any], named: str, reason: str) -> None:
     with pytest.raises(UserCodeError, match=f"has no place for the key .*{named}.*: .*{reason}") as raised:
