@@ -10,7 +10,9 @@ Decides: generator, shares and session key, byte for byte. Does not know: frames
 Source: draft-irtf-cfrg-cpace-20, cipher suite CPACE-X25519-ELL2-SHA512, initiator-responder order; Elligator 2 as in
 RFC 9380, section 6.7.1, for Montgomery curves. The map from hash to generator is plain integer arithmetic and not
 constant in time: its input is salted with both nonces of the session, so a measured time belongs to one generator that
-is never used again.
+is never used again. Still, who takes part in many sessions can compute for each word of a dictionary which generators
+it would have given, so that times would tell words apart, slowly. Hence inverse and root test are powers with fixed
+exponents: Euclid's inverse is seven times as fast, but takes a time that depends on its input.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def _generator_string(password: bytes, channel: bytes, sid: bytes) -> bytes:
 
 def _elligator2(r: int) -> int:
     """The u-coordinate of a point of Curve25519 for any field element `r`."""
-    v = -_CURVE_A * pow(1 + _NON_SQUARE * r * r, -1, _PRIME) % _PRIME
+    v = -_CURVE_A * pow(1 + _NON_SQUARE * r * r, _PRIME - 2, _PRIME) % _PRIME
     is_square = pow(v * (v * v + _CURVE_A * v + 1), (_PRIME - 1) // 2, _PRIME) != _PRIME - 1
     return v if is_square else (-v - _CURVE_A) % _PRIME
 
