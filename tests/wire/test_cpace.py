@@ -1,9 +1,10 @@
-"""CPace against the draft's vectors."""
+"""CPace against the draft's vectors, with X25519 by `cryptography` and in plain Python."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,18 @@ from hypothesis import strategies as st
 
 from mincemeat.errors import RemoteProtocolError
 from mincemeat.wire import cpace
+from tests.kit.plain import WAYS, chosen_ways, use
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "cpace_x25519_sha512.json").read_text())
 RUN = {name: bytes.fromhex(value) for name, value in VECTORS["run"].items()}
 INVALID = {name: bytes.fromhex(value) for name, value in VECTORS["invalid_points"].items()}
+
+
+@pytest.fixture(params=WAYS, scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    with chosen_ways() as taken, use(request.param):
+        yield request.param
+    assert set(taken) == {request.param}
 
 
 def test_generator() -> None:

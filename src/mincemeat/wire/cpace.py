@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 
 from mincemeat.errors import RemoteProtocolError
+from mincemeat.wire import primitives
 
 SHARE_BYTES = 32
 SCALAR_BYTES = 32
@@ -74,13 +75,11 @@ def scalar_mult(scalar: bytes, point: bytes) -> bytes:
     Raises: RemoteProtocolError for a point of low order, whose product every impostor knows, and for an encoding that
     no honest X25519 produces (bit 255 set, or a number of 2^255 - 19 or more).
     """
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-
     if len(point) != SHARE_BYTES or int.from_bytes(point, "little") >= _PRIME:
         raise RemoteProtocolError("the peer's share is not the encoding of a point of Curve25519")
     try:
-        return X25519PrivateKey.from_private_bytes(scalar).exchange(X25519PublicKey.from_public_bytes(point))
-    except ValueError:  # `cryptography` raises it when the product is all zeros
+        return primitives.x25519(scalar, point)
+    except ValueError:  # the product is all zeros
         raise RemoteProtocolError("the peer's share is a point of low order: no key can be agreed with it") from None
 
 
