@@ -7,6 +7,7 @@ ready, until the coordinator counts all of them. Exit code 1: a target was misse
 
     python bench/joining.py                        500 workers in 2 processes, map tasks of 5 s
     python bench/joining.py --workers 50 --most-seconds 30
+    python bench/joining.py --plain coordinator    without `cryptography`, as on a bare Python; or: all
 """
 
 from __future__ import annotations
@@ -142,6 +143,11 @@ def work(port: int, workers: int, seconds: float, partitions: int) -> None:
 # -- both -------------------------------------------------------------------------------------------------
 
 
+def without_cryptography() -> None:
+    """As in a Python that has nothing installed: see wire/primitives.py."""
+    sys.modules["cryptography"] = None  # type: ignore[assignment]
+
+
 def role(*words: object) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__).resolve()), *map(str, words)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -149,7 +155,7 @@ def role(*words: object) -> subprocess.Popen[str]:
 
 def measure(options: argparse.Namespace) -> tuple[float, float]:
     """Seconds until all had joined, and the coordinator's peak then, in megabytes."""
-    shape = ["--partitions", options.partitions]
+    shape = ["--partitions", options.partitions, "--plain", options.plain]
     server = role("--role", "server", "--workers", options.workers, *shape)
     crowds: list[subprocess.Popen[str]] = []
     try:
@@ -201,9 +207,12 @@ def main() -> int:
     parser.add_argument("--partitions", type=int, default=64)
     parser.add_argument("--most-seconds", type=float, default=SECONDS_MOST)
     parser.add_argument("--most-megabytes", type=float, default=MEGABYTES_MOST)
+    parser.add_argument("--plain", choices=["none", "coordinator", "all"], default="none", help="without cryptography")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--role", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.role is not None and options.plain in ("all", "coordinator" if options.role == "server" else ""):
+        without_cryptography()
     if options.role == "server":
         serve(options.workers, options.partitions)
         return 0
@@ -211,7 +220,8 @@ def main() -> int:
         work(int(options.role), options.workers, options.task_seconds, options.partitions)
         return 0
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    print(f"{python}, {os.cpu_count()} cores, load before {os.getloadavg()[0]:.1f}")
+    plain = {"none": "", "coordinator": "; the coordinator without cryptography", "all": "; nobody has cryptography"}
+    print(f"{python}, {os.cpu_count()} cores, load before {os.getloadavg()[0]:.1f}{plain[options.plain]}")
     seconds, megabytes = measure(options)
     missed = [
         sentence

@@ -30,6 +30,7 @@ def test_a_crowd_from_one_address_gets_in_while_a_job_runs() -> None:
 
 
 def test_a_missed_target_is_an_exit_code() -> None:
-    finished = run("--workers", "2", "--task-seconds", "0.1", "--most-seconds", "1e-6")
+    finished = run("--workers", "2", "--task-seconds", "0.1", "--most-seconds", "1e-6", "--plain", "all")
+    assert "nobody has cryptography" in finished.stdout
     assert finished.returncode == 1
     assert "joining took more than" in finished.stderr

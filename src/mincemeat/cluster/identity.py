@@ -1,6 +1,6 @@
 """A server's identity that outlasts its runs: a key, its certificate, and the secret of its join token, in one file.
 
-Decides: the form of the file and who may read it. Does not know: how a certificate is made (tls.py).
+Decides: the form of the file and who may read it. Does not know: how a certificate is made (certificate.py).
 
 Who has the file can pose as the server; who has the token (wire/join_token.py) can only join it.
 """
@@ -34,7 +34,7 @@ class Identity:
 
 def make_identity(path: str) -> Identity:
     """A new one, in a new file ``path`` that only its owner can read. Raises: InvalidJob if something is there."""
-    from mincemeat.cluster.tls import make_certificate
+    from mincemeat.cluster.certificate import make_certificate
 
     pem, fingerprint = make_certificate()
     identity = Identity(pem, fingerprint, JoinToken(fingerprint[:PIN_BYTES], secrets.token_bytes(SECRET_BYTES)))

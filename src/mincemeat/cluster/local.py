@@ -228,15 +228,9 @@ class _Failed(Exception):
 
 def _import_what_workers_need() -> None:
     """While the server gets ready, and not when it waits for them."""
-    for name in (
-        "cloudpickle",
-        "cryptography.hazmat.primitives.asymmetric.x25519",
-        "cryptography.x509",
-        "mincemeat.cluster.worker",
-        "mincemeat.slot_main",
-        "mincemeat.usercode",
-    ):
+    for name in ("cloudpickle", "mincemeat.cluster.worker", "mincemeat.slot_main", "mincemeat.usercode"):
         importlib.import_module(name)
+    importlib.import_module("mincemeat.cluster.certificate").tell_origin()  # imports `cryptography`, if it is there
 
 
 def _join(introduction: dict[str, Any], slot: SlotProcess, number: int) -> None:

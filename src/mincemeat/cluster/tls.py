@@ -13,6 +13,7 @@ import ssl
 import sys
 from pathlib import Path
 
+from mincemeat.cluster.certificate import make_certificate, tell_origin
 from mincemeat.errors import RemoteProtocolError
 from mincemeat.scratch import ScratchDirectory
 
@@ -62,6 +63,7 @@ def _is_loaded_from_memory(context: ssl.SSLContext, pem: bytes) -> bool:
 @functools.lru_cache(maxsize=1)
 def client_context() -> ssl.SSLContext:
     """The context that dials. It verifies no chain: the caller checks the peer's fingerprint in the next step."""
+    tell_origin()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _restrict(context)
     context.check_hostname = False
@@ -91,27 +93,3 @@ def certificate_fingerprint(pem: bytes) -> bytes:
     text = pem.decode("ascii")
     certificate = text[text.index(_CERTIFICATE) :]
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).digest()
-
-
-def make_certificate() -> tuple[bytes, bytes]:
-    """A private key with a self-signed certificate, PEM, and the certificate's fingerprint."""
-    import datetime
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mincemeat")])
-    # Nobody checks the dates; fixed ones do not depend on clocks that differ.
-    builder = x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
-    certificate = (
-        builder.serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.datetime(2020, 1, 1))
-        .not_valid_after(datetime.datetime(2049, 12, 31))
-        .sign(key, hashes.SHA256())
-    )
-    key_pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return key_pem + certificate.public_bytes(serialization.Encoding.PEM), certificate.fingerprint(hashes.SHA256())
