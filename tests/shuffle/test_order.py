@@ -124,7 +124,6 @@ class Task:
         ([("a", frozenset("ab"))], "frozenset", "of two sets neither need be the smaller one"),
         ([Task(1)], "Task", "Task has no __eq__"),
     ],
-    ids=key_text,
 )
 def test_what_can_be_sorted_and_has_no_order_is_refused(keys: list[Any], named: str, reason: str) -> None:
     with pytest.raises(UserCodeError, match=f"has no place for the key .*{named}.*: .*{reason}") as raised:
