@@ -27,12 +27,6 @@ pytestmark = pytest.mark.slow
 ALONE = ("-I", "-S")
 
 
-# The work on plain keys lands apart.
-needs_plain_keys = pytest.mark.skipif(
-    not (ROOT / "src" / "mincemeat" / "wire" / "x25519.py").exists(), reason="no X25519 without cryptography yet"
-)
-
-
 def call(
     *command: str, directory: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -138,7 +132,6 @@ def test_a_failure_is_told_as_the_package_tells_it(bare_python: str, one_file: P
     assert "return 1 / value  # this line is shown" in alone.stderr
 
 
-@needs_plain_keys
 def test_it_joins_a_packaged_server_under_any_name_and_is_not_needed_again(bare_python: str, one_file: Path) -> None:
     """With the word count's answer from its own slots, which start after the file has gone."""
     renamed = one_file.rename(one_file.with_name("mm.py"))
@@ -153,10 +146,7 @@ def test_it_joins_a_packaged_server_under_any_name_and_is_not_needed_again(bare_
     assert results == jobs.count_words(jobs.RHYME)
 
 
-@needs_plain_keys
-def test_it_serves_packaged_workers_and_its_own_and_nobody_with_another_password(
-    bare_python: str, one_file: Path
-) -> None:
+def test_it_serves_packaged_workers_and_nobody_with_another_password(bare_python: str, one_file: Path) -> None:
     """By the original's example, beside the file."""
     source = (ROOT / "examples" / "example.py").read_text("utf-8")
     announce = "s.on_listening = lambda port: print('PORT', port, flush=True)\n"
@@ -170,22 +160,18 @@ def test_it_serves_packaged_workers_and_its_own_and_nobody_with_another_password
         assert server.stdout is not None
         port = server.stdout.readline().split()[1]
 
-        join = [bare_python, *ALONE, str(one_file), "-P", port, LOOPBACK, "-p"]
-        told = call(*join, "wrong", directory=one_file.parent)
+        join = [bare_python, *ALONE, str(one_file), "-P", port, LOOPBACK, "-p", "wrong"]
+        told = call(*join, directory=one_file.parent)
         assert told.returncode == 1
         assert told.stderr.count("\n") == 1
         assert "password" in told.stderr
 
         packaged = ending.enter_context(worker_process(int(port)))
-        own = subprocess.Popen([*join, "changeme"])
-        ending.callback(own.kill)
         output, _ = server.communicate(timeout=120)
         assert packaged.wait(timeout=60) == 0
-        assert own.wait(timeout=60) == 0
     assert eval(output) == jobs.count_words(jobs.RHYME)  # noqa: S307 - the printed dict of our own example
 
 
-@needs_plain_keys
 def test_a_server_starts_workers_of_its_own_from_the_file(bare_python: str, one_file: Path) -> None:
     (one_file.parent / "job.py").write_text(JOB, "utf-8")
     (one_file.parent / "input.txt").write_text("a b a\nc a\n", "utf-8")
@@ -231,7 +217,6 @@ def test_an_older_python_says_a_sentence(one_file: Path) -> None:
 # -- worker --update ---------------------------------------------------------------------------------------------
 
 
-@needs_plain_keys
 def test_a_worker_of_another_version_becomes_the_servers_and_works(
     bare_python: str, one_file: Path, content: bytes
 ) -> None:
@@ -257,7 +242,6 @@ def test_a_worker_of_another_version_becomes_the_servers_and_works(
     assert stat.S_IMODE(old.stat().st_mode) == 0o750
 
 
-@needs_plain_keys
 def test_a_server_that_runs_from_the_file_offers_itself_and_no_package_is_replaced(
     bare_python: str, one_file: Path
 ) -> None:
@@ -274,7 +258,9 @@ def test_a_server_that_runs_from_the_file_offers_itself_and_no_package_is_replac
             while not port:
                 found = re.search(r"-P (\d+)|port (\d+)\b", process.stderr.readline())
                 port = int(found[1] or found[2]) if found else 0
-            packaged = call(*worker_command(port, "--update"), directory=one_file.parent, environment=environment)
+            elsewhere = one_file.parent / "elsewhere"  # beside the file, -m mincemeat is the file
+            elsewhere.mkdir()
+            packaged = call(*worker_command(port, "--update"), directory=elsewhere, environment=environment)
             assert packaged.returncode == 1
             assert f"this worker {VERSION}, which is installed" in packaged.stderr
             assert "pip install mincemeat==1.9.9" in packaged.stderr
