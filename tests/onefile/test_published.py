@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import marshal
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,13 @@ from mincemeat.onefile import published
 from mincemeat.onefile.published import COPY, NotToBeHad, Release, content_of, own_release
 
 SOURCE = "x = 1\n\n\ndef twice(y):\n    return 2 * y\n"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered() -> Iterator[None]:
+    own_release.cache_clear()
+    yield
+    own_release.cache_clear()
 
 
 def started_from(path: Path) -> Any:
@@ -50,6 +58,8 @@ def test_the_one_file_offers_itself_while_it_is_what_runs(tmp_path: Path, monkey
     monkeypatch.setattr(published, "one_file", lambda: file)
     assert own_release().content == SOURCE.encode("utf-8")
     path.write_text(SOURCE.replace("2 * y", "3 * y"), "utf-8")
+    assert own_release().content == SOURCE.encode("utf-8")
+    own_release.cache_clear()
     with pytest.raises(NotToBeHad, match=r"mm.py has been replaced since"):
         own_release()
     path.write_text("this is (no Python", "utf-8")

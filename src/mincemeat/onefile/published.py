@@ -8,6 +8,7 @@ which is therefore what the release published; else, in a checkout, they are mad
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -35,6 +36,7 @@ class Release(NamedTuple):
     content: bytes
 
 
+@functools.cache  # hundreds of workers may ask at once
 def own_release() -> Release:
     """The file of this version. Takes a tenth of a second, or the time of reading it. Raises: NotToBeHad."""
     file = one_file()
