@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +19,13 @@ from mincemeat import limits
 from mincemeat.cluster import updating
 from mincemeat.cluster.connection import Connection, dial
 from mincemeat.cluster.outside import Outside
+from mincemeat.cluster.tls import client_context
 from mincemeat.cluster.updating import Updated, Updater, replace_file
 from mincemeat.errors import JoinRefused, MincemeatError, RemoteProtocolError
 from mincemeat.limits import VERSION
 from mincemeat.onefile.published import NotToBeHad, Release
 from mincemeat.wire import messages
+from mincemeat.wire.codec import encode
 from mincemeat.wire.frames import encode_frame
 from mincemeat.wire.handshake import Role
 from tests.cluster.kit import run
@@ -40,7 +42,7 @@ def _offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Outside, "own_release", lambda self: Release(VERSION, DIGEST, CONTENT))
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def joining(port: int) -> AsyncIterator[Connection]:
     """The password is proven, and nothing said yet."""
     connection = await dial(HOST, port, role=Role.WORKER, secret=PASSWORD)
@@ -97,6 +99,27 @@ def test_a_worker_of_another_version_is_told_how_to_get_this_one(tmp_path: Path,
             assert isinstance(refused, messages.Refused)
             assert VERSION in refused.reason
             assert "Start it with --update" in refused.reason
+
+    run(scenario())
+
+
+def test_a_stranger_that_asks_is_told_nothing(tmp_path: Path) -> None:
+    """Who has not proven the password gets the greeting of the key exchange, and the end of the stream."""
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk:
+            reader, writer = await asyncio.open_connection(HOST, desk.port, ssl=client_context(), server_hostname="")
+            assert (await reader.readexactly(38)).startswith(b"MCM2")
+            writer.write(encode(messages.AskRelease(version="0.1", wants_file=True)).ljust(70, b"\0"))
+            said = b""
+            with contextlib.suppress(ConnectionError):
+                said = await reader.read()
+            # Its share of the key exchange with a random secret, at most.
+            assert len(said) <= 32
+            assert VERSION.encode("ascii") not in said
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     run(scenario())
 
