@@ -218,6 +218,22 @@ SAMPLE_PULL_SECONDS: Final = 0.2
 SAMPLE_SECONDS: Final = 1.0
 SAMPLE_SECONDS_MAX: Final = 20.0
 
+# -- what a slot may use up, and the sandbox -----------------------------------------------------------------
+
+# An interpreter with mincemeat may write to 11 MB; with NumPy, on two cores, to 90, buffers of its threads included.
+SLOT_MEMORY_BYTES_MIN: Final = 64 * 2**20
+# A slot's group buffer peaks at twice its budget; as much again is for the user's functions and the interpreter.
+SLOT_MEMORY_BUDGET_SHARE: Final = 1 / 4
+# A year: more is a slip of the pen.
+SLOT_CPU_SECONDS_MAX: Final = 365 * 86_400
+# Sorting and regrouping hold some hundred files open at a time; 1024 is what most systems give a user.
+SANDBOX_FILES: Final = 1024
+# Threads count. Each library that calculates may start one a core, and there are rarely more than a few such in a job.
+SANDBOX_PROCESSES: Final = 256
+SANDBOX_PROCESSES_PER_CORE: Final = 8
+# An interpreter's start on a machine that is busy with everything else.
+SANDBOX_START_SECONDS: Final = 60.0
+
 # -- preflight -------------------------------------------------------------------------------------------
 
 # A job that is over by then gains nothing from a look at its functions; one that is not does not notice it.

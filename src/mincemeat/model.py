@@ -85,6 +85,30 @@ class UserFunctions(NamedTuple):
     stays_here: bool = False
 
 
+class SlotLimits(NamedTuple):
+    """How much one slot may use: bytes of memory, and seconds of processor time for one attempt. None: no limit."""
+
+    memory_bytes: int | None = None
+    cpu_seconds: int | None = None
+
+    def tightened(self, other: SlotLimits) -> SlotLimits:
+        """The smaller of each."""
+        return SlotLimits(*map(_smaller, self, other))
+
+    def budget(self, asked: int) -> int:
+        """The budget of a group buffer that is to have ``asked`` bytes, in such a slot."""
+        if self.memory_bytes is None:
+            return asked
+        return min(asked, int(self.memory_bytes * limits.SLOT_MEMORY_BUDGET_SHARE))
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    return one if other is None else other if one is None else min(one, other)
+
+
+NO_LIMITS = SlotLimits()
+
+
 class Job(NamedTuple):
     """One datasource with its functions and options, as every room below the API sees it (the datasource apart).
 
@@ -93,6 +117,7 @@ class Job(NamedTuple):
     ``preflight``: a few records go through all functions beside a job that is not over soon.
     ``skips``: bad records are set aside instead of failing the job, at most ``max_skipped`` of them (``None``: any).
     ``on_nondeterminism``: "raise", "restart" or "ignore", as the scheduler knows them; ``None`` is as the engine likes.
+    ``slot_limits``: what a slot may use up before the system ends it, which is no plan as ``memory_bytes`` is.
     """
 
     job_id: str
@@ -107,6 +132,7 @@ class Job(NamedTuple):
     skips: bool = False
     max_skipped: int | None = limits.MAX_SKIPPED
     on_nondeterminism: str | None = None
+    slot_limits: SlotLimits = NO_LIMITS
 
 
 class FailureKind(enum.Enum):

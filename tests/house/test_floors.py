@@ -16,6 +16,7 @@ FLOORS: list[set[str]] = [
     {"model"},
     {"reducers"},
     {"interrupts"},
+    {"sandbox"},
     {"scratch", "locks", "positions", "set_aside"},
     {"onefile", "interpreters"},
     {"scheduler", "wire"},

@@ -23,7 +23,8 @@ from mincemeat.limits import VERSION
 READING_ORDER: Final = (
     "limits", "errors", "model", "reducers",
     "scheduler", "wire",
-    "scratch", "locks", "positions", "set_aside", "interrupts", "shuffle", "careful", "describing", "result_file",
+    "interrupts", "sandbox", "scratch", "locks", "positions", "set_aside",
+    "shuffle", "careful", "describing", "result_file",
     "attempt", "sampling", "preflight",
     "sources", "sinks", "usercode",
     "onefile", "interpreters", "slot_channel", "slots", "slot_main", "journal",
