@@ -20,6 +20,7 @@ from mincemeat.errors import (
     MincemeatError,
     PortInUse,
     ProtocolError,
+    SandboxIncomplete,
     SpillSpaceExhausted,
 )
 from mincemeat.limits import DEFAULT_PORT, VERSION
@@ -45,6 +46,7 @@ __all__ = [
     "Pairs",
     "PortInUse",
     "ProtocolError",
+    "SandboxIncomplete",
     "Server",
     "SpillSpaceExhausted",
     "csv",

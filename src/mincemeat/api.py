@@ -7,11 +7,12 @@ Engines are imported when a job asks for them: a local job should not wait for t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mincemeat import limits
 from mincemeat.arguments import (
+    check_limits_are_kept,
     checked_bool,
     checked_callback,
     checked_functions,
@@ -20,6 +21,8 @@ from mincemeat.arguments import (
     checked_max_skipped,
     checked_on_error,
     checked_on_nondeterminism,
+    checked_sandbox,
+    checked_slot_limits,
     checked_timeout,
 )
 from mincemeat.errors import InvalidJob, JobFailed
@@ -30,6 +33,7 @@ from mincemeat.model import (
     MapFunction,
     PartitionFunction,
     ReduceFunction,
+    SlotLimits,
     Snapshot,
     UserFunctions,
 )
@@ -68,6 +72,8 @@ def run(
     preflight: bool = True,
     on_nondeterminism: str | None = None,
     memory: int | str | None = None,
+    slot_memory: int | str | None = None,
+    slot_cpu: int | None = None,
     output: str | os.PathLike[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
     password: Password = "",
@@ -111,6 +117,9 @@ def run(
             back until the end; ``"ignore"``. Default: ``"raise"`` on a cluster, else ``"ignore"``.
         memory: about how many bytes of keys and values one slot holds, as a number or as text such as ``"256MB"``;
             what is more goes to disk. Default: a share of this machine's memory, at most 256 MiB.
+        slot_memory: how many bytes one slot may have in all, as a number or text; a function that asks for more gets
+            a MemoryError. Default: as many as there are.
+        slot_cpu: seconds of processor time that one attempt may use, whole ones; then it is ended. Default: any.
         output: the file that results are written to, as its ending says: .jsonl, .csv, .tsv, .txt, .sqlite, .db,
             .pickle, .pkl or .parquet; with a slash at its end a directory of such files. Whole or not at all.
         journal: a file in which it is written down what is done. If this process dies, the same call goes on from
@@ -132,6 +141,8 @@ def run(
         task_timeout=task_timeout,
         backups=backups,
         on_nondeterminism=on_nondeterminism,
+        slot_memory=slot_memory,
+        slot_cpu=slot_cpu,
         journal=journal,
         password=password,
         identity=identity,
@@ -161,6 +172,8 @@ def run(
         preflight=preflight,
         on_nondeterminism=on_nondeterminism,
         memory=memory,
+        slot_memory=slot_memory,
+        slot_cpu=slot_cpu,
         progress=progress,
     )
     return _with_failures(sink, ended)
@@ -188,6 +201,8 @@ def run_job(
     preflight: bool = True,
     on_nondeterminism: str | None = None,
     memory: int | str | None = None,
+    slot_memory: int | str | None = None,
+    slot_cpu: int | None = None,
     progress: bool | None = None,
     keep_failures: KeepFailures | None = None,
 ) -> JobEnd:
@@ -200,7 +215,8 @@ def run_job(
         if progress is not None:
             checked_bool("progress", progress)
         skips = checked_on_error(on_error, max_attempts)
-        memory_bytes = slot_memory_bytes(memory, engine.local_slots)
+        slot_limits = checked_slot_limits(slot_memory, slot_cpu)
+        memory_bytes = _budget(memory, engine, slot_limits)
         job = Job(
             job_id=os.urandom(6).hex(),  # not secrets: it takes 20 ms to import
             functions=checked_functions(functions, preflight)._replace(output=sink.form),
@@ -215,6 +231,7 @@ def run_job(
             max_skipped=checked_max_skipped(max_skipped, skips),
             on_nondeterminism=checked_on_nondeterminism(on_nondeterminism),
             memory_bytes=memory_bytes,
+            slot_limits=slot_limits,
             reduce_task_bytes=min(
                 limits.REDUCE_TASK_BYTES, max(1, int(memory_bytes * limits.REDUCE_TASK_MEMORY_SHARE))
             ),
@@ -250,6 +267,18 @@ def run_job(
     return JobEnd(line.last, failures)
 
 
+def _budget(memory: int | str | None, engine: Engine, slot_limits: SlotLimits) -> int:
+    """Of a slot's group buffer. Raises: InvalidJob if ``memory`` asks for more than the slot's memory bears."""
+    asked = slot_memory_bytes(memory, engine.local_slots)
+    budget = slot_limits.budget(asked)
+    if memory is not None and budget < asked:
+        raise InvalidJob(
+            "memory is a plan for the data in a slot, and slot_memory all that the slot may have: of "
+            f"{slot_limits.memory_bytes:,} bytes the plan can be {budget:,}, not {asked:,}"
+        )
+    return budget
+
+
 def _culprit(error: Exception) -> RecordFailure | None:
     """The record that failed the job with ``error``, if it was one."""
     story = error if isinstance(error, JobFailed) else error.__cause__
@@ -275,6 +304,8 @@ def make_engine(
     task_timeout: float | None = None,
     backups: bool | None = None,
     on_nondeterminism: str | None = None,
+    slot_memory: int | str | None = None,
+    slot_cpu: int | None = None,
     journal: str | os.PathLike[str] | None = None,
     password: Password = "",
     identity: str | os.PathLike[str] | None = None,
@@ -294,12 +325,14 @@ def make_engine(
         # Nothing is carried out a second time there, so nothing can differ.
         noticing = None if checked_on_nondeterminism(on_nondeterminism) == "ignore" else on_nondeterminism
         retries = {"max_attempts": max_attempts, "task_timeout": task_timeout, "on_nondeterminism": noticing}
-        _refuse(name, {"workers": workers if workers != 1 else None, "journal": journal, **retries, **others_cannot})
+        slots = {"workers": workers if workers != 1 else None, "slot_memory": slot_memory, "slot_cpu": slot_cpu}
+        _refuse(name, {**slots, "journal": journal, **retries, **others_cannot})
         from mincemeat.engines.inline import InlineEngine
 
         return InlineEngine(split)
     if name == "processes":
         _refuse(name, others_cannot)
+        check_limits_are_kept(checked_slot_limits(slot_memory, slot_cpu))
         from mincemeat.engines.processes import ProcessesEngine
 
         return ProcessesEngine(workers, split, journal=checked_journal(journal))
@@ -349,6 +382,8 @@ class Server:
         preflight: bool = True,
         on_nondeterminism: str | None = None,
         memory: int | str | None = None,
+        slot_memory: int | str | None = None,
+        slot_cpu: int | None = None,
         output: str | os.PathLike[str] | None = None,
         journal: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
@@ -371,6 +406,8 @@ class Server:
         self.preflight = preflight
         self.on_nondeterminism = on_nondeterminism
         self.memory = memory
+        self.slot_memory = slot_memory
+        self.slot_cpu = slot_cpu
         self.output = output
         self.journal = journal
         self.progress = progress
@@ -432,6 +469,8 @@ class Server:
             preflight=self.preflight,
             on_nondeterminism=self.on_nondeterminism,
             memory=self.memory,
+            slot_memory=self.slot_memory,
+            slot_cpu=self.slot_cpu,
             progress=self.progress,
         )
         return _with_failures(sink, ended)
@@ -440,21 +479,51 @@ class Server:
 class Client:
     """A worker, with the face of the original mincemeat: set ``password`` (or a join token), call ``conn``."""
 
-    def __init__(self, password: Password = "", *, slots: int = 1, wait: float = limits.WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        password: Password = "",
+        *,
+        slots: int = 1,
+        wait: float = limits.WAIT_SECONDS,
+        sandbox: bool | str = False,
+        sandbox_read: Sequence[str | os.PathLike[str]] = (),
+        slot_memory: int | str | None = None,
+        slot_cpu: int | None = None,
+    ) -> None:
+        """``sandbox``: True, or "strict", keeps jobs from files, network and other processes, except for reading what
+        ``sandbox_read`` lists; docs/sandbox.md. ``slot_memory``, ``slot_cpu``: as of ``run``, whatever the job allows.
+        """
         self.password = password
         self.slots = slots
         self.wait = wait
         self.forever = False
+        self.sandbox = sandbox
+        self.sandbox_read = sandbox_read
+        self.slot_memory = slot_memory
+        self.slot_cpu = slot_cpu
 
     def conn(self, server: str, port: int = DEFAULT_PORT) -> None:
         """Join the server at ``server``:``port``, work until its job is done, and return.
 
         Raises: ConnectionFailed when no server was there for ``wait`` seconds; AuthenticationError when the password
-            is refused; JoinRefused when the server does not want this worker (another Python version).
+            is refused; JoinRefused when the server does not want this worker (another Python version);
+            SandboxIncomplete when the sandbox is to be strict and this system cannot.
         """
+        sandbox = checked_sandbox(self.sandbox, self.sandbox_read)
+        slot_limits = checked_slot_limits(self.slot_memory, self.slot_cpu)
+        check_limits_are_kept(slot_limits)
         from mincemeat.cluster.worker import serve
 
-        serve(server, port, self.password, slots=self.slots, wait_seconds=self.wait, forever=self.forever)
+        serve(
+            server,
+            port,
+            self.password,
+            slots=self.slots,
+            wait_seconds=self.wait,
+            forever=self.forever,
+            sandbox=sandbox,
+            slot_limits=slot_limits,
+        )
 
 
 def _sink(output: str | os.PathLike[str] | None) -> MemorySink | OutputSink:

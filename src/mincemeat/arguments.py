@@ -9,11 +9,15 @@ Each function returns the value as a Job or an engine has it, and raises Invalid
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from mincemeat import limits
 from mincemeat.errors import InvalidJob
-from mincemeat.model import UserFunctions
+from mincemeat.memory import size_bytes
+from mincemeat.model import NO_LIMITS, SlotLimits, UserFunctions
+from mincemeat.sandbox.plan import Sandbox
 from mincemeat.shuffle.recognise import map_side
 
 
@@ -78,6 +82,43 @@ def checked_on_nondeterminism(value: str | None) -> str | None:
     if value not in (None, "raise", "restart", "ignore"):
         raise InvalidJob(f"on_nondeterminism must be 'raise', 'restart' or 'ignore', not {value!r}")
     return value
+
+
+def checked_slot_limits(slot_memory: int | str | None, slot_cpu: int | None) -> SlotLimits:
+    """``slot_memory``: bytes, or text such as "2GiB"."""
+    size = None if slot_memory is None else size_bytes("slot_memory", slot_memory, limits.SLOT_MEMORY_BYTES_MIN)
+    if slot_cpu is not None:
+        checked_int("slot_cpu", slot_cpu, 1, limits.SLOT_CPU_SECONDS_MAX)
+    return SlotLimits(size, slot_cpu)
+
+
+def check_limits_are_kept(kept: SlotLimits) -> None:
+    """Whether this system can keep slots on this machine within them."""
+    if kept == NO_LIMITS:
+        return
+    from mincemeat.sandbox.resources import CAN_LIMIT_CPU, CAN_LIMIT_MEMORY
+
+    for name, limit, is_kept in (
+        ("slot_memory", kept.memory_bytes, CAN_LIMIT_MEMORY),
+        ("slot_cpu", kept.cpu_seconds, CAN_LIMIT_CPU),
+    ):
+        if limit is not None and not is_kept:
+            raise InvalidJob(f"{name} cannot be kept on {sys.platform}; leave it out")
+
+
+def checked_sandbox(sandbox: bool | str, read: Sequence[str | os.PathLike[str]]) -> Sandbox | None:
+    """``sandbox``: False, True or "strict"; ``read``: paths that are there."""
+    if sandbox not in (False, True, "strict"):
+        raise InvalidJob(f"sandbox must be True, False or 'strict', not {sandbox!r}")
+    if isinstance(read, str | bytes | os.PathLike):
+        raise InvalidJob(f"sandbox_read must be a list of paths, not {read!r}")
+    paths = tuple(os.path.abspath(path) for path in read)
+    if paths and not sandbox:
+        raise InvalidJob("sandbox_read is for a sandbox; without one all files can be read")
+    for path in paths:
+        if not os.path.exists(path):
+            raise InvalidJob(f"sandbox_read names {path}, which is not there")
+    return Sandbox(paths, sandbox == "strict") if sandbox else None
 
 
 def checked_timeout(value: float | None) -> float | None:

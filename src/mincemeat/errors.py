@@ -117,6 +117,10 @@ class EngineUnavailable(MincemeatError):
     """The engine asked for needs something that is not there."""
 
 
+class SandboxIncomplete(MincemeatError):
+    """This machine's kernel cannot enforce what a strict sandbox needs, or no slot can start in the sandbox at all."""
+
+
 class UserCodeError(MincemeatError):
     """Carries an exception of the user's own (its ``__cause__``) up to whoever turns it into a Failure.
 

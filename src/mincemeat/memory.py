@@ -30,12 +30,19 @@ def memory_bytes(asked: int | str | None, slots: int) -> int:
     if asked is None:
         share = int(physical_bytes() * limits.MEMORY_SHARE / max(1, slots))
         return min(max(share, limits.MEMORY_BYTES_LEAST), limits.MEMORY_BYTES)
+    return size_bytes("memory", asked, limits.MEMORY_ASKED_BYTES_MIN)
+
+
+def size_bytes(name: str, asked: int | str, least: int) -> int:
+    """What the option ``name`` asks for, at least ``least`` bytes. Raises: InvalidJob as above."""
     size = _parsed(asked)
     if size is None:
-        raise InvalidJob(f"memory must be a number of bytes, or text such as '256MB' or '1.5 GiB', not {asked!r}")
-    if not limits.MEMORY_ASKED_BYTES_MIN <= size <= limits.MEMORY_ASKED_BYTES_MAX:
-        least, most = limits.MEMORY_ASKED_BYTES_MIN // 2**20, limits.MEMORY_ASKED_BYTES_MAX // 2**40
-        raise InvalidJob(f"memory must be from {least} MiB to {most} TiB for each slot, not {asked!r} ({size:,} bytes)")
+        raise InvalidJob(f"{name} must be a number of bytes, or text such as '256MB' or '1.5 GiB', not {asked!r}")
+    if not least <= size <= limits.MEMORY_ASKED_BYTES_MAX:
+        most = limits.MEMORY_ASKED_BYTES_MAX // 2**40
+        raise InvalidJob(
+            f"{name} must be from {least // 2**20} MiB to {most} TiB for each slot, not {asked!r} ({size:,} bytes)"
+        )
     return size
 
 

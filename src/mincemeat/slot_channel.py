@@ -7,18 +7,32 @@ JSON and a body stays bytes. Apart from slots.py, because a slot should not impo
 from __future__ import annotations
 
 import json
+import signal
 import struct
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mincemeat import limits
-from mincemeat.model import TIME_LIMIT, AttemptId, Failure, FailureKind, Phase, RecordMark
+from mincemeat.model import (
+    NO_LIMITS,
+    TIME_LIMIT,
+    AttemptId,
+    Failure,
+    FailureKind,
+    Phase,
+    RecordMark,
+    SlotLimits,
+)
 
 if TYPE_CHECKING:
     import socket
 
 Header: TypeAlias = dict[str, Any]
+
+# What compiled code dies of when it asks for memory and does not look at the answer, or gives up.
+_WITHOUT_MEMORY: Final = {-signal.SIGABRT, -signal.SIGSEGV}
+_SIGXCPU: Final = getattr(signal, "SIGXCPU", 0)
 
 _PREFIX: Final = struct.Struct(">II")
 _RECEIVE_BYTES: Final = 256 * 1024
@@ -95,13 +109,18 @@ def read_failure(header: Header, body: bytes) -> Failure:
     )
 
 
-def failed_message(attempt: str, failure: Failure) -> bytes:
+def failed_message(attempt: str, failure: Failure) -> tuple[Header, bytes]:
     """The slot's reply that ``attempt`` ended in ``failure``."""
     header: Header = {"did": "failed", "attempt": attempt, "kind": failure.kind.value}
     for field in ("message", "function", "key", "exception_type", "traceback", "record", "split"):
         header[field] = getattr(failure, field)
     header["data"] = b2a_base64(failure.data, newline=False).decode("ascii")
-    return encode(header, failure.exception)
+    return header, failure.exception
+
+
+def limits_header(kept: SlotLimits) -> Header:
+    """What tells a slot its limits, in the message that begins a job."""
+    return {"limits": list(kept)} if kept != NO_LIMITS else {}
 
 
 def care_header(
@@ -111,8 +130,23 @@ def care_header(
     return {"care": {"positions": positions, "skips": skips, "max_skipped": max_skipped, "skip": list(skip)}}
 
 
-def crash_failure(how: str, attempt: AttemptId, positions: str = "") -> Failure:
-    """The slot is gone; ``how`` is what ``describe_exit`` said. ``positions`` is what a careful attempt wrote."""
+def crash_failure(
+    how: str, attempt: AttemptId, positions: str = "", *, code: int = 0, limits_kept: SlotLimits = NO_LIMITS
+) -> Failure:
+    """The slot is gone; ``how`` is what ``describe_exit`` said. ``positions`` is what a careful attempt wrote.
+
+    ``code``: with which it ended; ``limits_kept``: which it was under, and may have been ended by.
+    """
+    seconds, size = limits_kept.cpu_seconds, limits_kept.memory_bytes
+    if seconds is not None and code == -_SIGXCPU:
+        failure = Failure(
+            FailureKind.TIMEOUT,
+            f"the attempt used more than slot_cpu={seconds} seconds of processor time and was ended",
+            exception_type=TIME_LIMIT,
+        )
+        return _placed(failure, attempt, positions, limits.CULPRIT_TIMEOUT_SHARE * seconds)
+    if size is not None and code in _WITHOUT_MEMORY:
+        how += f"; out of memory? slot_memory allows {size:,} bytes"
     failure = Failure(FailureKind.CRASH, f"the process that ran the user's function {how}")
     return _placed(failure, attempt, positions, 0.0)
 

@@ -14,8 +14,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,7 +23,16 @@ from mincemeat import attempt as attempts
 from mincemeat import interrupts
 from mincemeat.describing import describe_failure
 from mincemeat.errors import BlockCorrupt
-from mincemeat.model import AttemptId, Failure, FailureKind, RecordMark, Span, UserFunctions
+from mincemeat.model import (
+    NO_LIMITS,
+    AttemptId,
+    Failure,
+    FailureKind,
+    RecordMark,
+    SlotLimits,
+    Span,
+    UserFunctions,
+)
 from mincemeat.shuffle.damage import damaged_spans
 from mincemeat.shuffle.store import JobStore
 from mincemeat.slot_channel import Header, encode, failed_message, receive
@@ -40,7 +49,6 @@ def main(channel_fd: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     interrupts.never_reach_this_process()
     _volunteer_for_the_oom_killer()
-    _end_with_parent(channel)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
@@ -48,8 +56,16 @@ def main(channel_fd: int | None) -> None:
     _import_what_every_job_needs()
     try:
         channel.sendall(encode({"did": "ready"}))
+        is_watching = False
         while True:
-            reply = slot.handle(*receive(channel))
+            header, body = receive(channel)
+            if header["do"] == "confine":
+                channel.sendall(_confine(header))
+                continue
+            if not is_watching:  # not before: what confines a thread does not confine others
+                _end_with_parent(channel)
+                is_watching = True
+            reply = slot.handle(header, body)
             if reply is not None:
                 channel.sendall(reply)
     except (EOFError, OSError):  # the parent is gone: what user code raises does not come here
@@ -65,6 +81,7 @@ class Slot:
         self._functions: UserFunctions | None = None
         self._job: Header = {}
         self._store: JobStore | None = None
+        self._limits = NO_LIMITS
 
     def handle(self, header: Header, body: bytes) -> bytes | None:
         """Carry out one message of the parent; the reply, if it has one."""
@@ -72,26 +89,56 @@ class Slot:
             self._code, self._functions, self._job = body, None, header
             self._store = JobStore(header["store"])
             sys.path.extend(entry for entry in header.get("path", ()) if entry not in sys.path)
+            self._limits = SlotLimits(*header.get("limits", NO_LIMITS))
+            self._limit_memory()
             return None
         if header["do"] == "sample":
-            return self._sampled(body)
+            with self._cpu_limited():
+                return self._sampled(body)
         if header["do"] == "preflight":
-            return self._try_records(header, body)
+            with self._cpu_limited():
+                return self._try_records(header, body)
+        with self._cpu_limited():
+            reply, body = self._carried_out(header, body)
+        if header.get("retire_at", 0) and _cpu_seconds_used() >= header["retire_at"]:
+            reply["retires"] = True
+        return encode(reply, body)
+
+    def _limit_memory(self) -> None:
+        if self._limits.memory_bytes is not None:
+            from mincemeat.sandbox.resources import limit_memory
+
+            limit_memory(self._limits.memory_bytes)
+
+    @contextmanager
+    def _cpu_limited(self) -> Iterator[None]:
+        if self._limits.cpu_seconds is None:
+            yield
+            return
+        from mincemeat.sandbox import resources
+
+        resources.start_cpu_limit(self._limits.cpu_seconds)
+        try:
+            yield
+        finally:
+            resources.end_cpu_limit()
+
+    def _carried_out(self, header: Header, body: bytes) -> tuple[Header, bytes]:
         name = header["attempt"]
         gc.collect(0)
         gc.disable()  # millions of small objects are alive in a group buffer, and none of ours form cycles
         try:
             report = self._run(header, body)
         except SplitUnreadable as error:
-            return encode({"did": "unreadable", "attempt": name, "message": str(error)})
+            return {"did": "unreadable", "attempt": name, "message": str(error)}, b""
         except _InputDamaged as error:
-            return encode({"did": "damaged", "attempt": name, "spans": error.places, "message": str(error)})
+            return {"did": "damaged", "attempt": name, "spans": error.places, "message": str(error)}, b""
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's failure
             return failed_message(name, self._describe(error))
         finally:
             gc.enable()
             _flush_output()
-        return encode({"did": "done", "attempt": name, "report": report})
+        return {"did": "done", "attempt": name, "report": report}, b""
 
     def _run(self, header: Header, body: bytes) -> dict[str, Any]:
         store = self._store
@@ -151,7 +198,7 @@ class Slot:
         facts = {name: header[name] for name in ("is_everywhere", "skips")}
         failure = answer_preflight(self._load, payloads, self._describe, **facts)
         _flush_output()
-        return encode({"did": "tried"}) if failure is None else failed_message("", failure)
+        return encode({"did": "tried"}) if failure is None else encode(*failed_message("", failure))
 
     def _load(self) -> UserFunctions:
         if self._functions is None:
@@ -174,7 +221,11 @@ class Slot:
                 traceback=described.traceback,
                 exception=described.exception,
             )
-        return describe_failure(error)
+        failure = describe_failure(error)
+        size = self._limits.memory_bytes
+        if size is not None and isinstance(error.__cause__ or error, MemoryError):
+            return failure._replace(message=f"{failure.message} (slot_memory allows {size:,} bytes)")
+        return failure
 
 
 class _CodeUnloadable(Exception):
@@ -227,6 +278,27 @@ def _open_channel(channel_fd: int | None) -> socket.socket:
     # A process that user code forks must not hold the channel: our own end would go unnoticed as long as it lives.
     os.register_at_fork(after_in_child=lambda: os.close(channel_fd))
     return socket.socket(fileno=channel_fd)
+
+
+def _confine(header: Header) -> bytes:
+    """Give up what the parent says; the answer to it. Ends this process if it cannot: no job may come to it then."""
+    from mincemeat.sandbox.enforce import Unconfined, confine, this_python
+    from mincemeat.sandbox.kernel import Kernel
+    from mincemeat.sandbox.plan import Confinement
+
+    told = Confinement.of_header(header)
+    try:
+        os.chdir(told.temporary)
+        return encode(confine(told, Kernel(), this_python()).header())
+    except (Unconfined, OSError) as error:
+        print(f"mincemeat: a slot has not started: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _cpu_seconds_used() -> float:
+    from mincemeat.sandbox.resources import cpu_seconds_used
+
+    return cpu_seconds_used()
 
 
 def _end_with_parent(channel: socket.socket) -> None:

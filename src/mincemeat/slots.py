@@ -22,11 +22,23 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from mincemeat.interpreters import another
 from mincemeat.slot_channel import Header, encode
+
+
+class Room(NamedTuple):
+    """What a slot is started with if it shall not have all that its parent has.
+
+    ``environment`` instead of the parent's; ``output``: the descriptor that it prints to; ``message``: the first that
+    it gets, before anything else is said to it.
+    """
+
+    environment: Mapping[str, str]
+    output: int
+    message: Header
 
 
 class SlotProcess:
@@ -36,13 +48,16 @@ class SlotProcess:
     the process is ending or has ended, and ``describe_exit`` says how.
     """
 
-    def __init__(self, *, forked: Callable[[int], None] | None = None) -> None:
-        """``forked``: slot_main.main, of a process with one thread and no secrets; without it another interpreter."""
+    def __init__(self, *, forked: Callable[[int], None] | None = None, room: Room | None = None) -> None:
+        """``forked``: slot_main.main, of a process with one thread and no secrets; without it another interpreter.
+
+        ``room``: only for the latter.
+        """
         _occupy_standard_descriptors()
         parent, child = socket.socketpair()
         try:
             self._process: subprocess.Popen[bytes] | _ForkedProcess = (
-                _start(child) if forked is None else _fork(child, forked)
+                _start(child, room) if forked is None else _fork(child, forked)
             )
         except BaseException:
             parent.close()
@@ -50,6 +65,8 @@ class SlotProcess:
         finally:
             child.close()
         self.channel = parent
+        if room is not None:
+            self.send(room.message)
 
     @property
     def pid(self) -> int:
@@ -61,6 +78,11 @@ class SlotProcess:
             self.channel.sendall(encode(header, body))
         except (BrokenPipeError, ConnectionResetError):
             pass
+
+    @property
+    def exit_code(self) -> int:
+        """As of ``subprocess``, negative for a signal; 0 while it runs."""
+        return self._process.returncode or 0
 
     def describe_exit(self) -> str:
         """How the process ended, in words; waits for it (the channel is already closed at its end)."""
@@ -92,8 +114,11 @@ def describe_exit_code(code: int) -> str:
     return f"was killed by signal {-code} ({name}{hint})"
 
 
-def _start(child: socket.socket) -> subprocess.Popen[bytes]:
-    common: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": error_output(), "stderr": error_output()}
+def _start(child: socket.socket, room: Room | None = None) -> subprocess.Popen[bytes]:
+    output = error_output() if room is None else room.output
+    common: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+    if room is not None:
+        common["env"] = room.environment
     if sys.platform == "win32":
         # A socket handle cannot be inherited by number there: it is shared with the process once that has an id.
         common["stdin"] = subprocess.PIPE

@@ -342,8 +342,9 @@ def test_attempts_time_limit_and_memory_reach_the_job(
     monkeypatch.setattr("mincemeat.cli.run.make_engine", lambda *_, **__: None)
     monkeypatch.setattr("mincemeat.cli.run.run_job", fake)
     limits = ("--max-attempts", "5", "--task-timeout", "9", "--memory", "2MiB", "--max-skipped", "7")
+    of_slots = ("--slot-memory", "1GiB", "--slot-cpu", "60")
     bad = ("--on-error", "skip", "--on-nondeterminism", "restart")
-    code, _, said = run(wordcount, rhyme, *limits, *bad, "--no-backups", "--no-preflight", "--progress")
+    code, _, said = run(wordcount, rhyme, *limits, *of_slots, *bad, "--no-backups", "--no-preflight", "--progress")
     assert given == {
         "max_attempts": 5,
         "task_timeout": 9.0,
@@ -353,6 +354,8 @@ def test_attempts_time_limit_and_memory_reach_the_job(
         "preflight": False,
         "on_nondeterminism": "restart",
         "memory": 2 * 2**20,
+        "slot_memory": 2**30,
+        "slot_cpu": 60,
         "progress": True,
         "keep_failures": ANY,
     }

@@ -5,6 +5,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,10 @@ from mincemeat.cluster.updating import Updated, Updater
 from mincemeat.engines.processes import available_cores
 from mincemeat.errors import AuthenticationError, ConnectionFailed, JoinRefused, MincemeatError
 from mincemeat.limits import DEFAULT_PORT, WAIT_SECONDS
+from mincemeat.model import NO_LIMITS, SlotLimits
+from mincemeat.sandbox.plan import Sandbox
+
+UNPROTECTED: dict[str, Any] = {"sandbox": None, "slot_limits": NO_LIMITS}
 
 
 class FakeServe:
@@ -48,14 +53,14 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> FakeServe:
 
 def test_the_originals_command_joins(serve: FakeServe) -> None:
     assert main(["-p", "changeme", "example.org"]) == 0
-    options = {"slots": available_cores(), "wait_seconds": WAIT_SECONDS, "forever": False}
+    options = {"slots": available_cores(), "wait_seconds": WAIT_SECONDS, "forever": False, **UNPROTECTED}
     assert serve.calls == [("example.org", DEFAULT_PORT, "changeme", options)]
 
 
 def test_the_worker_command_passes_its_options_on(serve: FakeServe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINCEMEAT_PASSWORD", "of the environment")
     assert main(["worker", "-P", "9", "-n", "3", "--wait", "0", "-l"]) == 0
-    options = {"slots": 3, "wait_seconds": 0.0, "forever": True}
+    options = {"slots": 3, "wait_seconds": 0.0, "forever": True, **UNPROTECTED}
     assert serve.calls == [("localhost", 9, "of the environment", options)]
 
 
@@ -91,6 +96,67 @@ def test_a_worker_that_was_updated_starts_again_with_its_password(
 def test_a_worker_is_updated_only_if_that_was_asked_for(serve: FakeServe) -> None:
     assert main(["-p", "x"]) == 0
     assert serve.updaters == [None]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory can be limited on Linux only")
+def test_a_sandbox_is_passed_on(serve: FakeServe, tmp_path: Path) -> None:
+    words = [
+        "--sandbox",
+        "--sandbox-read",
+        str(tmp_path),
+        "--slot-memory",
+        "1GiB",
+        "--slot-cpu",
+        "60",
+        "-p",
+        "x",
+        "host",
+    ]
+    assert main(words) == 0
+    host, _, _, options = serve.calls[0]
+    assert host == "host", "not the option's value"
+    assert options["sandbox"] == Sandbox((str(tmp_path),))
+    assert options["slot_limits"] == SlotLimits(2**30, 60)
+
+
+@pytest.mark.parametrize(
+    ("words", "sandbox"),
+    [
+        (["--sandbox"], Sandbox()),
+        (["--sandbox=strict"], Sandbox(is_strict=True)),
+        (["worker", "--sandbox", "host"], Sandbox()),
+        (["host", "--sandbox"], Sandbox()),
+    ],
+)
+def test_the_two_sandboxes(serve: FakeServe, words: list[str], sandbox: Sandbox) -> None:
+    assert main([*words, "-p", "x"]) == 0
+    assert serve.calls[0][3]["sandbox"] == sandbox
+
+
+def test_a_listed_path_that_is_not_there_is_told_before_anything_else(
+    serve: FakeServe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--sandbox", "--sandbox-read", "/no/such/place", "-p", "x"]) == 1
+    assert capsys.readouterr().err == "mincemeat: sandbox_read names /no/such/place, which is not there\n"
+    assert serve.calls == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--sandbox-read", "/usr"], "--sandbox-read is for --sandbox; without it all files can be read"),
+        (["--sandbox=loose"], "argument --sandbox: invalid choice: 'loose'"),
+        (["--slot-memory", "1MB"], "slot_memory must be from 64 MiB to 64 TiB"),
+        (["--slot-cpu", "0"], "'0' is not a whole number from 1 to"),
+    ],
+)
+def test_protection_that_cannot_be_meant(
+    serve: FakeServe, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        main([*words, "-p", "x"])
+    assert ending.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_the_password_is_asked_for_at_a_terminal(serve: FakeServe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 import mincemeat
 from mincemeat import InvalidJob, limits
 from mincemeat.cli.parser import parse
+from mincemeat.sandbox import resources
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,8 @@ from mincemeat.cli.parser import parse
         ({"on_nondeterminism": "perhaps"}, "on_nondeterminism must be 'raise', 'restart' or 'ignore'"),
         ({"progress": "x"}, "progress must be True or False, not 'x'"),
         ({"progress": 1}, "progress must be True or False, not 1"),
+        ({"slot_memory": "1GB"}, "engine 'inline' cannot honour slot_memory="),
+        ({"slot_cpu": 5}, "engine 'inline' cannot honour slot_cpu="),
         ({"mapfn": 5}, "mapfn must be a function, not int"),
         ({"sort_values": 5}, "sort_values must be True, False or a key function, not 5"),
     ],
@@ -29,6 +32,51 @@ def test_run_refuses(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidJob, match=sentence) as refused:
         mincemeat.run({1: 1}, engine="inline", **options)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"slot_memory": "1 MB"}, r"slot_memory must be from 64 MiB to 64 TiB for each slot, not '1 MB'"),
+        ({"slot_memory": "much"}, r"slot_memory must be a number of bytes, or text such as '256MB'"),
+        (
+            {"slot_memory": "1GiB", "memory": "1GiB"},
+            r"of 1,073,741,824 bytes the plan can be 268,435,456, not 1,073,741,824",
+        ),
+        ({"slot_cpu": 0.5}, "slot_cpu must be a whole number from 1 to"),
+        ({"slot_cpu": True}, "slot_cpu must be a whole number from 1 to"),
+    ],
+)
+def test_limits_of_a_slot_that_cannot_be_meant(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidJob, match=sentence):
+        mincemeat.run({1: 1}, **options)
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_limits_that_this_system_cannot_keep_are_refused(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "CAN_LIMIT_MEMORY", False)
+    monkeypatch.setattr(resources, "CAN_LIMIT_CPU", system != "win32")
+    with pytest.raises(InvalidJob, match=r"slot_memory cannot be kept on .*; leave it out"):
+        mincemeat.run({1: 1}, slot_memory="1GB")
+    with pytest.raises(InvalidJob, match="slot_memory cannot be kept"):
+        mincemeat.Client(slot_memory="1GB").conn("nowhere.invalid")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sandbox": "loose"}, "sandbox must be True, False or 'strict', not 'loose'"),
+        ({"sandbox_read": ["/usr"]}, "sandbox_read is for a sandbox"),
+        ({"sandbox": True, "sandbox_read": "/usr"}, "sandbox_read must be a list of paths, not '/usr'"),
+        (
+            {"sandbox": True, "sandbox_read": ["/no/such/place"]},
+            "sandbox_read names /no/such/place, which is not there",
+        ),
+    ],
+)
+def test_a_sandbox_that_cannot_be_meant(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidJob, match=sentence):
+        mincemeat.Client(**options).conn("nowhere.invalid")
 
 
 @pytest.mark.parametrize("seconds", [True, False, float("nan"), float("inf"), 0, -1, "1"])

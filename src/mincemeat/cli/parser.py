@@ -16,7 +16,7 @@ from typing import NoReturn
 from mincemeat import limits
 from mincemeat.errors import InvalidJob
 from mincemeat.interpreters import one_file
-from mincemeat.memory import memory_bytes
+from mincemeat.memory import memory_bytes, size_bytes
 
 _JOIN_USAGE = """mincemeat [worker] [-p PASSWORD] [-P PORT] [options] [host]
        mincemeat run JOBFILE [INPUT ...] [options]   (see: mincemeat run --help)
@@ -92,8 +92,52 @@ def _parse_join(words: list[str]) -> argparse.Namespace:
         action="store_true",
         help="if the server has another version, replace mincemeat.py, the one file, by its, and start again",
     )
+    _add_sandbox(parser)
     _add_general(parser)
-    return parser.parse_args(words)
+    options = parser.parse_args(_with_value("--sandbox", "yes", words))
+    if options.sandbox_read and not options.sandbox:
+        parser.error("--sandbox-read is for --sandbox; without it all files can be read")
+    return options
+
+
+def _add_sandbox(parser: argparse.ArgumentParser) -> None:
+    protection = parser.add_argument_group("what jobs may do here (docs/sandbox.md)")
+    protection.add_argument(
+        "--sandbox",
+        metavar="strict",  # the other value is written as none
+        choices=("yes", "strict"),
+        help="keep jobs from this computer's files, network and other processes, as far as its kernel can, and say so; "
+        "--sandbox=strict: or do not start",
+    )
+    protection.add_argument(
+        "--sandbox-read",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file or directory that jobs may read all the same, their inputs for example; may be given again",
+    )
+    _add_slot_limits(protection)
+
+
+def _add_slot_limits(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--slot-memory",
+        metavar="SIZE",
+        type=_slot_memory,
+        help="a slot may have so much memory in all: 2GB, 512MiB (default: what there is)",
+    )
+    group.add_argument(
+        "--slot-cpu",
+        metavar="SECONDS",
+        type=_whole(1, limits.SLOT_CPU_SECONDS_MAX),
+        help="an attempt may use so much processor time (default: no limit)",
+    )
+
+
+def _with_value(option: str, value: str, words: list[str]) -> list[str]:
+    """``words``, in which ``option`` alone has a value: argparse would take the host for one that may be left out."""
+    end = words.index("--") if "--" in words else len(words)
+    return [f"{option}={value}" if word == option else word for word in words[:end]] + words[end:]
 
 
 # -- run -------------------------------------------------------------------------------------------------
@@ -243,6 +287,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="about so much of keys and values in each slot, the rest on disk: 256MB, 1.5GiB (default: a share of this "
         "machine's memory)",
     )
+    _add_slot_limits(engine)
     engine.add_argument(
         "--journal",
         metavar="FILE",
@@ -378,6 +423,13 @@ def _seconds(least: float) -> Callable[[str], float]:
 def _memory(text: str) -> int:
     try:
         return memory_bytes(text, slots=1)
+    except InvalidJob as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _slot_memory(text: str) -> int:
+    try:
+        return size_bytes("slot_memory", text, limits.SLOT_MEMORY_BYTES_MIN)
     except InvalidJob as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -59,6 +59,8 @@ def run_job_file(options: Namespace) -> None:
             preflight=options.preflight,
             on_nondeterminism=options.on_nondeterminism,
             memory=options.memory,
+            slot_memory=options.slot_memory,
+            slot_cpu=options.slot_cpu,
             progress=options.progress,
             keep_failures=failures.keep,
         )
@@ -99,6 +101,8 @@ def _engine(options: Namespace) -> Engine:
         task_timeout=options.task_timeout,
         backups=options.backups,
         on_nondeterminism=options.on_nondeterminism,
+        slot_memory=options.slot_memory,
+        slot_cpu=options.slot_cpu,
         journal=options.journal,
         **network,
     )

@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import Namespace
 
+from mincemeat.arguments import check_limits_are_kept, checked_sandbox, checked_slot_limits
 from mincemeat.cli.again import password_handed_on, start_again
 from mincemeat.cli.ending import say, start_logging
 from mincemeat.cli.password import ask_password, given_password, hide_arguments
@@ -23,6 +24,9 @@ def join_server(options: Namespace) -> None:
     Raises: InvalidJob when there is no password; what ``cluster.worker.serve`` raises.
     """
     start_logging(options)
+    sandbox = checked_sandbox({None: False, "yes": True}.get(options.sandbox, options.sandbox), options.sandbox_read)
+    slot_limits = checked_slot_limits(options.slot_memory, options.slot_cpu)
+    check_limits_are_kept(slot_limits)
     handed_on = password_handed_on()
     if handed_on is None:
         password = given_password(options) or ask_password(options.host)
@@ -44,6 +48,8 @@ def join_server(options: Namespace) -> None:
             tell=say,
             drain_signal=signal.SIGTERM,
             updater=Updater(is_updated=handed_on is not None) if options.update else None,
+            sandbox=sandbox,
+            slot_limits=slot_limits,
         )
     except Updated as updated:
         if sys.platform == "win32":  # what exec does there, nobody expects: the terminal is given back to the shell

@@ -15,7 +15,11 @@ from mincemeat.slots import SlotProcess
 
 
 class SlotDied(Exception):
-    """The slot process ended under its attempt; the text says how."""
+    """The slot process ended under its attempt; the text says how, and ``code`` is its exit code."""
+
+    def __init__(self, how: str, code: int = 0) -> None:
+        super().__init__(how)
+        self.code = code
 
 
 class Slot(Protocol):
@@ -54,9 +58,10 @@ class AsyncSlot:
             except ConnectionResetError:
                 data = b""
             if not data:
-                raise SlotDied(await loop.run_in_executor(None, self._process.describe_exit))
+                how = await loop.run_in_executor(None, self._process.describe_exit)
+                raise SlotDied(how, self._process.exit_code)
             for header, body in self._decoder.feed(data):
-                if header["did"] != "ready":  # the rest is the one reply to the one attempt
+                if header["did"] not in ("ready", "confined"):  # the rest is the one reply to the one attempt
                     return header, body
 
     def kill(self) -> None:

@@ -28,11 +28,20 @@ from mincemeat.cluster.async_slots import Slot, SlotDied, SlotPool
 from mincemeat.cluster.blocks import read_span, receive_answer
 from mincemeat.cluster.fetching import Channels, Fetcher, Unreachable, get
 from mincemeat.cluster.gathering import Gathering
+from mincemeat.cluster.keeping import POSITIONS
 from mincemeat.errors import MincemeatError, SpillSpaceExhausted
-from mincemeat.model import AttemptId, Failure, FailureKind, RecordMark, Span, shorten
+from mincemeat.model import NO_LIMITS, AttemptId, Failure, FailureKind, RecordMark, SlotLimits, Span, shorten
+from mincemeat.sandbox.resources import CAN_LIMIT_CPU, CAN_LIMIT_MEMORY
 from mincemeat.scheduler.policy import attempt_timeout
 from mincemeat.shuffle.store import JobStore, make_directory
-from mincemeat.slot_channel import Header, care_header, crash_failure, read_failure, timeout_failure
+from mincemeat.slot_channel import (
+    Header,
+    care_header,
+    crash_failure,
+    limits_header,
+    read_failure,
+    timeout_failure,
+)
 from mincemeat.wire import messages
 
 log = logging.getLogger("mincemeat")
@@ -42,7 +51,8 @@ class Carrier:
     """Carries out the attempts of ``job``, whose functions are ``code``, on the slots of ``pool``.
 
     ``scratch`` is where it puts what an attempt needs for as long as it runs. ``is_near``: who reads the outputs is
-    most likely on this machine. ``disk_failure``: why no attempt can be carried out here at all.
+    most likely on this machine. ``own_limits``: of this worker's slots, whatever the job allows them.
+    ``disk_failure``: why no attempt can be carried out here at all.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class Carrier:
         channels: Channels,
         fetcher: Fetcher,
         is_near: bool,
+        own_limits: SlotLimits = NO_LIMITS,
         disk_failure: OSError | None = None,
     ) -> None:
         self._job = job
@@ -66,7 +77,11 @@ class Carrier:
         self._channels = channels
         self._fetcher = fetcher
         self._is_near = is_near
+        self._own_limits = own_limits
+        self._limits = own_limits.tightened(limits_of(job))
         self._disk_failure = disk_failure
+        if (self._limits.memory_bytes and not CAN_LIMIT_MEMORY) or (self._limits.cpu_seconds and not CAN_LIMIT_CPU):
+            log.warning("this system cannot keep slots within the limits of memory or processor time that the job has")
 
     @property
     def job(self) -> str:
@@ -85,7 +100,8 @@ class Carrier:
             else:
                 reply = await self._reduce(start)
         except SlotDied as error:
-            failure = crash_failure(str(error), attempt, self._positions(start))
+            positions = self._positions(start)
+            failure = crash_failure(str(error), attempt, positions, code=error.code, limits_kept=self._limits)
             reply = told(self.job, start.attempt, failure)
         except TimeoutError:
             failure = timeout_failure(self._job.task_timeout_seconds or 0.0, attempt, self._positions(start))
@@ -110,11 +126,12 @@ class Carrier:
 
     def _positions(self, start: messages.MapStart | messages.ReduceStart) -> str:
         """Where a careful attempt says where it is; "" for others."""
-        return str(self._scratch / f"{start.attempt}.positions") if start.careful else ""
+        return str(self._scratch / POSITIONS / start.attempt) if start.careful else ""
 
     def _care(self, start: messages.MapStart | messages.ReduceStart) -> Header:
         if not start.careful:
             return {}
+        make_directory(self._scratch / POSITIONS)
         return care_header(
             self._positions(start),
             skips=self._job.skips,
@@ -228,12 +245,16 @@ class Carrier:
                 await self._prepare(slot)
             limit = self._job.task_timeout_seconds
             async with asyncio.timeout(None if limit is None else attempt_timeout(limit, splits)):
-                answer = await slot.exchange({**header, "near": self._is_near}, body)
+                facts = {"near": self._is_near, "retire_at": self._own_limits.cpu_seconds or 0}
+                answer = await slot.exchange({**header, **facts}, body)
         except BaseException:  # dead, overdue or not wanted any more
             self._pool.discard(slot)
             self._store.drop(AttemptId.parse(header["attempt"]))
             raise
-        self._pool.give_back(slot)
+        if answer[0].get("retires"):  # the processor time that it may use in all would not do for another attempt
+            self._pool.discard(slot)
+        else:
+            self._pool.give_back(slot)
         return answer
 
     async def _prepare(self, slot: Slot) -> None:
@@ -242,12 +263,19 @@ class Carrier:
                 "do": "job",
                 "store": self._store.directory,
                 "partitions": self._job.partitions,
-                "memory_bytes": self._job.memory_bytes,
+                "memory_bytes": self._limits.budget(self._job.memory_bytes),
                 "digests": self._job.digests,
+                **limits_header(self._limits),
             },
             self._code,
         )
         slot.prepared = self.job
+
+
+def limits_of(job: messages.JobStart) -> SlotLimits:
+    """What the server says; no number of its makes a limit of the worker's own go away."""
+    asked = (job.slot_memory_bytes, job.slot_cpu_seconds)
+    return SlotLimits(*(number if number > 0 else None for number in asked))
 
 
 def system_failure(error: Exception) -> Failure:

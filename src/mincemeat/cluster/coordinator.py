@@ -448,6 +448,8 @@ class Coordinator:
                 skips=self._job.skips,
                 max_skipped=-1 if self._job.max_skipped is None else self._job.max_skipped,
                 digests=self._machine.rules.on_nondeterminism != "ignore",
+                slot_memory_bytes=self._job.slot_limits.memory_bytes or 0,
+                slot_cpu_seconds=self._job.slot_limits.cpu_seconds or 0,
                 body=self._code if len(self._code) <= limits.INLINE_BODY_BYTES else b"",
             )
         )

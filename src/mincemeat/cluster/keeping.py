@@ -23,6 +23,8 @@ from mincemeat.shuffle.store import make_directory
 # What a session leaves that the next one can use (session.py): its map outputs, and whose they are.
 OUTPUTS: Final = "blocks"
 JOB: Final = "job"
+# What it does not leave: where careful attempts say where they are. Apart, because slots write there.
+POSITIONS: Final = "positions"
 
 _LOOKS: Final = 10
 _LOOK_SECONDS: Final = 0.05

@@ -40,7 +40,7 @@ from mincemeat.errors import (
     RemoteProtocolError,
 )
 from mincemeat.limits import VERSION
-from mincemeat.model import AttemptId, Phase
+from mincemeat.model import NO_LIMITS, AttemptId, Phase, SlotLimits
 from mincemeat.shuffle.store import JobStore, telling_of_a_full_disk
 from mincemeat.slots import SlotProcess
 from mincemeat.wire import messages
@@ -68,6 +68,7 @@ class WorkerSession:
         first: SlotProcess | None = None,
         *,
         updater: Updater | None = None,
+        slot_limits: SlotLimits = NO_LIMITS,
         outside: Outside = OUTSIDE,
     ) -> None:
         self._updater = updater
@@ -75,6 +76,7 @@ class WorkerSession:
         self._server = server
         self._scratch = scratch
         self._slots = slots
+        self._slot_limits = slot_limits
         self._incarnation = incarnation
         self._store = JobStore(scratch / OUTPUTS)
         self._holder = HolderServer(outside=outside)
@@ -292,6 +294,7 @@ class WorkerSession:
             self._scratch,
             store=self._store,
             pool=self._pool,
+            own_limits=self._slot_limits,
             channels=self._channels,
             fetcher=self._fetcher,
             is_near=self._is_near,

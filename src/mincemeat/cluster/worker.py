@@ -13,7 +13,8 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -22,9 +23,12 @@ from mincemeat import limits
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.keeping import KeptDirectory
 from mincemeat.cluster.outside import OUTSIDE, Outside
+from mincemeat.cluster.seclusion import SecludedOutside, Seclusion
 from mincemeat.cluster.session import WorkerSession
 from mincemeat.cluster.updating import Updater
 from mincemeat.errors import AuthenticationError, ConnectionFailed, ServerBusy
+from mincemeat.model import NO_LIMITS, SlotLimits
+from mincemeat.sandbox.plan import Sandbox
 from mincemeat.slots import SlotProcess
 from mincemeat.wire.handshake import Role, normalise_password
 from mincemeat.wire.join_token import looks_like_token, parse_token
@@ -45,6 +49,8 @@ def serve(
     drain_signal: int | None = None,
     keep_in: KeptDirectory | None = None,
     updater: Updater | None = None,
+    sandbox: Sandbox | None = None,
+    slot_limits: SlotLimits = NO_LIMITS,
 ) -> None:
     """Join the server at ``host``:``port`` and work; return when its job is done.
 
@@ -58,9 +64,11 @@ def serve(
             have done. Only in the main thread.
         keep_in: where map outputs stay if the server dies, with which the worker ends.
         updater: a server of another version is asked for its file.
+        sandbox: what slots may reach. Excludes ``first`` and ``keep_in``.
+        slot_limits: what slots may use up, whatever the job allows them.
 
     Raises: ConnectionFailed, AuthenticationError, JoinRefused, ServerBusy (for a minute), RemoteProtocolError (not a
-    mincemeat server); Updated.
+    mincemeat server), SandboxIncomplete; Updated.
     """
     worker = _Worker(
         host,
@@ -73,6 +81,8 @@ def serve(
         first,
         keep_in,
         updater,
+        sandbox=sandbox,
+        slot_limits=slot_limits,
     )
     try:
         asyncio.get_running_loop()
@@ -145,6 +155,8 @@ class _Worker:
         keep_in: KeptDirectory | None = None,
         updater: Updater | None = None,
         *,
+        sandbox: Sandbox | None = None,
+        slot_limits: SlotLimits = NO_LIMITS,
         outside: Outside = OUTSIDE,
     ) -> None:
         self._host, self._port, self._proof = host, port, proof
@@ -157,6 +169,8 @@ class _Worker:
         self._first = first
         self._keep_in = keep_in
         self._updater = updater
+        self._sandbox = sandbox
+        self._slot_limits = slot_limits
         self._outside = outside
         self._session: WorkerSession | None = None
         self._serving: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
@@ -203,7 +217,14 @@ class _Worker:
 
     async def _serve(self) -> None:
         patience = self._wait_seconds
-        with self._scratch() as scratch:
+        outside = self._outside
+        with ExitStack() as cleanup:
+            scratch = cleanup.enter_context(self._scratch())
+            seclusion = None
+            if self._sandbox is not None:
+                seclusion = await self._seclude(self._sandbox, scratch)
+                cleanup.callback(seclusion.close)
+                self._first, outside = seclusion.first, SecludedOutside(seclusion)
             while not self._is_stopped:
                 connection = await self._join(patience)
                 self._outside.sweep_soon()
@@ -216,7 +237,8 @@ class _Worker:
                     self._incarnation,
                     self._first,
                     updater=self._updater,
-                    outside=self._outside,
+                    slot_limits=self._slot_limits,
+                    outside=outside,
                 )
                 self._first = None  # a session ends its slots
                 try:
@@ -233,10 +255,19 @@ class _Worker:
                     continue
                 finally:
                     self._session = None
+                    if seclusion is not None:
+                        seclusion.clear()
                 session.forget()
                 patience = self._wait_seconds
                 if not self._forever:
                     return
+
+    async def _seclude(self, sandbox: Sandbox, scratch: str) -> Seclusion:
+        """Say what the sandbox is here. Raises: SandboxIncomplete, before anybody is dialed."""
+        start = partial(Seclusion, sandbox, self._slot_limits, scratch)
+        seclusion = await asyncio.get_running_loop().run_in_executor(None, start)
+        self._tell(seclusion.sentence)
+        return seclusion
 
     def _scratch(self) -> AbstractContextManager[str]:
         return self._outside.scratch() if self._keep_in is None else self._keep_in.opened()

@@ -37,6 +37,7 @@ from mincemeat.slot_channel import (
     Header,
     care_header,
     crash_failure,
+    limits_header,
     map_message,
     read_failure,
     timeout_failure,
@@ -393,6 +394,7 @@ class _LocalRun:
                 "store": self._store.directory,
                 "partitions": self._job.partitions,
                 "memory_bytes": self._job.memory_bytes,
+                **limits_header(self._job.slot_limits),
                 "digests": self._machine.rules.on_nondeterminism != "ignore",
                 # For what does not travel as source: compiled modules beside the script, names computed at run time.
                 "path": sys.path,
@@ -430,7 +432,8 @@ class _LocalRun:
             self._end(slot)
             if attempt is not None:
                 self._store.drop(attempt)
-                failure = crash_failure(how, attempt, slot.positions)
+                code, kept = slot.process.exit_code, self._job.slot_limits
+                failure = crash_failure(how, attempt, slot.positions, code=code, limits_kept=kept)
                 _drop_positions(slot)
                 self._handle(events.AttemptFailed(_WORKER, attempt, failure))
             return

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from mincemeat import limits, usercode
 from mincemeat.engines.blame import preflight_error
 from mincemeat.model import Job
-from mincemeat.slot_channel import Decoder, read_failure
+from mincemeat.slot_channel import Decoder, limits_header, read_failure
 from mincemeat.slots import SlotProcess
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Preflight:
         code = usercode.pack(job.functions)
         self._slot = SlotProcess()
         header = {"do": "job", "store": "", "partitions": job.partitions, "memory_bytes": job.memory_bytes}
-        self._slot.send({**header, "path": sys.path}, code)
+        self._slot.send({**header, **limits_header(job.slot_limits), "path": sys.path}, code)
         what = {"do": "preflight", "is_everywhere": self._is_everywhere, "skips": job.skips}
         self._slot.send(what, pickle.dumps(self._payloads))
         self._slot.channel.setblocking(False)

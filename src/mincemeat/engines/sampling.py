@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mincemeat import limits, usercode
 from mincemeat.model import Job, UserFunctions
-from mincemeat.slot_channel import receive
+from mincemeat.slot_channel import limits_header, receive
 from mincemeat.slots import SlotProcess
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _ask(slot: SlotProcess, job: Job, code: bytes, payloads: bytes) -> bytes:
     give_up_at = time.monotonic() + limits.SAMPLE_SECONDS_MAX
     header = {"do": "job", "store": "", "partitions": job.partitions, "memory_bytes": job.memory_bytes}
     slot.channel.settimeout(limits.SAMPLE_SECONDS_MAX)
-    slot.send({**header, "path": sys.path}, code)
+    slot.send({**header, **limits_header(job.slot_limits), "path": sys.path}, code)
     slot.send({"do": "sample"}, payloads)
     receive(slot.channel)  # that it is ready
     slot.channel.settimeout(max(0.001, give_up_at - time.monotonic()))

@@ -194,6 +194,8 @@ class JobStart(Message):
     `skips`: careful attempts set aside records that fail, up to `max_skipped` (-1: any number).
     `keep_seconds`: a worker that loses the coordinator keeps its outputs and dials again for so long.
     `digests`: map attempts say what is in their outputs.
+    `slot_memory_bytes`, `slot_cpu_seconds`: what a slot, and in it an attempt, may use up (0: no limit); the worker may
+    allow less.
     """
 
     carries_body = True
@@ -207,6 +209,8 @@ class JobStart(Message):
     skips: bool = False
     max_skipped: int = -1
     digests: bool = False
+    slot_memory_bytes: int = 0
+    slot_cpu_seconds: int = 0
 
 
 @dataclass(frozen=True)
