@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mincemeat.sandbox.filters import IS_NOT_THERE, MACHINES, REFUSE, RETURN, packed, program
+from mincemeat.sandbox.filters import IGNORE, IS_NOT_THERE, MACHINES, REFUSE, RETURN, packed, program
 from tests.sandbox.machine import verdict
 
 ALLOWED = 0x7FFF0000
@@ -71,10 +71,21 @@ def test_threads_and_processes_but_no_namespaces(name: str) -> None:
 
 
 @machines
-def test_limits_of_oneself_only(name: str) -> None:
-    call = MACHINES[name].prlimit64
-    assert asked(name, call, 0) == ALLOWED
-    assert asked(name, call, 4321) == REFUSE
+def test_limits_and_priority_of_oneself_only(name: str) -> None:
+    prlimit64, setpriority = {"x86_64": (302, 141), "aarch64": (261, 140)}[name]
+    assert asked(name, prlimit64, 0) == ALLOWED
+    assert asked(name, prlimit64, 4321) == REFUSE
+    process, user = 0, 2
+    assert asked(name, setpriority, process, 0, 5) == ALLOWED
+    assert asked(name, setpriority, process, 4321, 5) == REFUSE
+    assert asked(name, setpriority, user, 0, 5) == REFUSE
+
+
+@machines
+def test_modes_and_times_are_not_changed_and_owners_refused(name: str) -> None:
+    fchmodat, utimensat, fchownat = {"x86_64": (268, 280, 260), "aarch64": (53, 88, 54)}[name]
+    assert asked(name, fchmodat) == asked(name, utimensat) == IGNORE
+    assert asked(name, fchownat) == REFUSE
 
 
 @machines
@@ -95,4 +106,4 @@ def test_the_kernel_takes_the_program(name: str) -> None:
             assert at + 1 + max(instruction.if_so, instruction.if_not) < len(made)
     # Whatever comes, it ends.
     for number in range(512):
-        assert asked(name, number) in (ALLOWED, REFUSE, IS_NOT_THERE)
+        assert asked(name, number) in (ALLOWED, REFUSE, IGNORE, IS_NOT_THERE)

@@ -234,11 +234,25 @@ REFUSED_CALLS = [
     "import resource; resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)",
     "called(libc.syscall(425, 1, 0))",
     "called(libc.mount(b'none', b'/', b'tmpfs', 0, 0))",
+    "os.setpriority(os.PRIO_PROCESS, os.getppid(), 1)",
+    "os.sched_setaffinity(os.getppid(), {0})",
+    "os.setxattr(told['temporary'], 'user.x', b'')",
 ]
 
 
 def test_calls_that_no_data_needs_are_refused(room: Room) -> None:
     assert room.verdicts(REFUSED_CALLS, "CALLS") == dict.fromkeys(REFUSED_CALLS, "EPERM")
+
+
+def test_modes_and_times_of_files_stay_though_nobody_minds(room: Room) -> None:
+    """By its name alone, a private file could be opened to every user of the machine."""
+    room.secret.chmod(0o600)
+    before = room.secret.stat()
+    body = "os.chmod(given, 0o666); os.utime(given, (0, 0)); open(told['temporary'] + '/x', 'w'); import shutil; "
+    body += "shutil.copy2(told['read'][0] + '/input.txt', told['temporary'])"
+    assert room.verdicts([body], "FILES", "CALLS", given=str(room.secret)) == {body: "worked"}
+    after = room.secret.stat()
+    assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)
 
 
 @pytest.mark.skipif(sys.platform == "linux" and os.getuid() != 0, reason="only root has privileges to give up")
@@ -247,7 +261,7 @@ def test_root_gives_up_its_privileges(room: Room) -> None:
     lines = [line.split() for line in status]
 return [line[1] for line in lines if line[0] in ('CapPrm:', 'CapEff:', 'CapBnd:', 'NoNewPrivs:')]"""
     assert room.tried(body, "FILES", "NETWORK") == ("worked", ["0" * 16, "0" * 16, "0" * 16, "1"])
-    assert room.tried("os.chown(given, 1, 1)", "CALLS", given=str(room.secret)) == ("refused", "EPERM")
+    assert room.tried("os.chown(given, 1, 1)", "FILES", given=str(room.secret)) == ("refused", "EPERM")
 
 
 def test_processes_are_counted_in_the_slots_own_namespace(room: Room) -> None:

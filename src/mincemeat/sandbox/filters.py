@@ -4,8 +4,8 @@ Decides: the list, and the numbers of two machines. Does not know: how the progr
 
 Why it is there beside Landlock: no version so far refuses sockets of the file system and UDP. Through the first, code
 that is kept from every file asks the desktop's service manager, a container daemon or an SSH agent to do it instead.
-And it is there on kernels that are older than Landlock. What is refused gives PermissionError, EPERM; ``clone3`` gives
-ENOSYS, after which C libraries use ``clone``, whose flags can be looked at.
+Nor has Landlock a notion of modes and times of files. And there are kernels that are older than it. What is refused
+gives PermissionError, EPERM; ``clone3`` gives ENOSYS, after which C libraries use ``clone``, whose flags can be seen.
 
     struct sock_filter { u16 code; u8 jt; u8 jf; u32 k; }    struct seccomp_data { int nr; u32 arch; u64 ip, args[6]; }
 
@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-# For each call: its number on x86_64, and on aarch64. Why, group by group.
-_REFUSED: Final = {
+# For each call: its number on x86_64, and on aarch64 (None: it has no such call). Why, group by group.
+_Numbers: TypeAlias = tuple[int | None, int | None]
+
+_REFUSED: Final[dict[str, _Numbers]] = {
     # To speak with anybody: the channel to the worker is open already, and pairs (below) reach nobody else.
     "socket": (41, 198),
     "connect": (42, 203),
@@ -65,6 +67,23 @@ _REFUSED: Final = {
     "fsmount": (432, 432),
     "fspick": (433, 433),
     "mount_setattr": (442, 442),
+    "open_tree_attr": (467, 467),
+    # Whose files are, and attributes of them: Landlock lets a process change those of all files that its user owns.
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    # How soon other processes of the user get a disk.
+    "ioprio_set": (251, 30),
     # Namespaces: inside of one everybody has privileges, and with them more of the kernel in reach.
     "setns": (308, 268),
     "unshare": (272, 97),
@@ -85,6 +104,29 @@ _REFUSED: Final = {
     "syslog": (103, 116),
 }
 
+# Not done, and said to be: modes and times. For them, too, Landlock has no right, so that a private file would be
+# readable for everybody by its name alone; and those who copy or unpack files set them and look no further.
+_IGNORED: Final[dict[str, _Numbers]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+}
+
+# Of the calling process only: each of these arguments is to be 0. Else a slot could make the worker the last to run.
+_OF_ONESELF: Final[dict[str, tuple[_Numbers, tuple[int, ...]]]] = {
+    "prlimit64": ((302, 261), (0,)),
+    "sched_setaffinity": ((203, 122), (0,)),
+    "sched_setparam": ((142, 118), (0,)),
+    "sched_setscheduler": ((144, 119), (0,)),
+    "sched_setattr": ((314, 274), (0,)),
+    "setpriority": ((141, 140), (0, 1)),
+}
+
 
 class Machine(NamedTuple):
     """What the program must know of a processor: AUDIT_ARCH_*, and the numbers of the calls it looks into."""
@@ -95,19 +137,19 @@ class Machine(NamedTuple):
     clone: int
     clone3: int
     mmap: int
-    prlimit64: int
     # The same kernel takes calls of another kind (x32) from this number on; 0: it does not.
     others_from: int
 
 
 MACHINES: Final = {
-    "x86_64": Machine(0xC000003E, 0, 53, 56, 435, 9, 302, 0x40000000),
-    "aarch64": Machine(0xC00000B7, 1, 199, 220, 435, 222, 261, 0),
+    "x86_64": Machine(0xC000003E, 0, 53, 56, 435, 9, 0x40000000),
+    "aarch64": Machine(0xC00000B7, 1, 199, 220, 435, 222, 0),
 }
 
 _ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
 REFUSE: Final = _ERRNO | errno.EPERM
+IGNORE: Final = _ERRNO | 0
 IS_NOT_THERE: Final = _ERRNO | errno.ENOSYS
 
 LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
@@ -120,8 +162,8 @@ RETURN: Final = 0x06  # BPF_RET | BPF_K
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16
 _STREAM: Final = 1
 _TYPE_BITS: Final = 0xF
-# CLONE_NEW*: time, mount, cgroup, UTS, IPC, user, PID, network.
-_NEW_NAMESPACES: Final = 0x7E020080
+# CLONE_NEW*: mount, cgroup, UTS, IPC, user, PID, network. (Of time there is none by this call.)
+_NEW_NAMESPACES: Final = 0x7E020000
 _SHARED, _ANONYMOUS, _GROWS_DOWN = 0x01, 0x20, 0x100
 
 
@@ -141,9 +183,14 @@ def program(machine: Machine) -> list[Instruction]:
     made.append(Instruction(LOAD, 0, 0, _NUMBER))
     if machine.others_from:
         made += [Instruction(IF_AT_LEAST, 0, 1, machine.others_from), refuse]
-    for numbers in _REFUSED.values():
-        made += [Instruction(IF_EQUAL, 0, 1, numbers[machine.column]), refuse]
-    made += [Instruction(IF_EQUAL, 0, 1, machine.clone3), Instruction(RETURN, 0, 0, IS_NOT_THERE)]
+    for calls, answer in (
+        (_REFUSED, refuse),
+        (_IGNORED, Instruction(RETURN, 0, 0, IGNORE)),
+        ({"clone3": (machine.clone3, machine.clone3)}, Instruction(RETURN, 0, 0, IS_NOT_THERE)),
+    ):
+        for numbers in calls.values():
+            if (number := numbers[machine.column]) is not None:
+                made += [Instruction(IF_EQUAL, 0, 1, number), answer]
     # A pair of streams is a pipe that goes both ways; one of datagrams could still be sent to a name.
     made += _looking_into(
         machine.socketpair,
@@ -156,8 +203,12 @@ def program(machine: Machine) -> list[Instruction]:
         ],
     )
     made += _looking_into(machine.clone, [_argument(0), Instruction(IF_ANY_BIT, 0, 1, _NEW_NAMESPACES), refuse, allow])
-    # Of another process, the worker's, say.
-    made += _looking_into(machine.prlimit64, [_argument(0), Instruction(IF_EQUAL, 1, 0, 0), refuse, allow])
+    for numbers, arguments in _OF_ONESELF.values():
+        if (number := numbers[machine.column]) is not None:
+            checks = [
+                part for index in arguments for part in (_argument(index), Instruction(IF_EQUAL, 1, 0, 0), refuse)
+            ]
+            made += _looking_into(number, [*checks, allow])
     # Shared memory without a file, and stacks, are not counted by the limit of memory.
     made += _looking_into(
         machine.mmap,

@@ -4,7 +4,7 @@ Decides: what Python itself needs, what is never opened, and what a kernel of so
 whether a path exists, or how rights are handed to the kernel.
 
 A rule opens all that is beneath a path; what no rule opens is closed. Not restricted by any kernel so far: looking at
-names, sizes and owners (stat), and changing the mode or times of files that the worker's user owns.
+names, sizes and owners (stat). Changing the modes or times of files that the worker's user owns is left to filters.py.
 Source: linux/landlock.h, and the kernel's userspace-api/landlock.rst for which version brought what.
 """
 
