@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +34,7 @@ class ServedJob:
         collectfn: Any = None,
         *,
         password: str | bytes = "changeme",
+        identity: Path | None = None,
         port: int = 0,
         workers: int = 0,
         split: int = 1,
@@ -42,7 +44,13 @@ class ServedJob:
         self._job = Job("job-of-a-test", UserFunctions(mapfn, reducefn, collectfn), **options)
         self._sink = MemorySink()
         self._engine = ClusterEngine(
-            password=password, host=LOOPBACK, port=port, workers=workers, split=split, on_listening=self._listening
+            password=password,
+            identity=identity,
+            host=LOOPBACK,
+            port=port,
+            workers=workers,
+            split=split,
+            on_listening=self._listening,
         )
         self._changed = threading.Condition()
         self._snapshot = Snapshot(self._job.job_id)
