@@ -282,6 +282,7 @@ def _open_channel(channel_fd: int | None) -> socket.socket:
 
 def _confine(header: Header) -> bytes:
     """Give up what the parent says; the answer to it. Ends this process if it cannot: no job may come to it then."""
+    from mincemeat.interpreters import own_path
     from mincemeat.sandbox.enforce import Unconfined, confine, this_python
     from mincemeat.sandbox.kernel import Kernel
     from mincemeat.sandbox.plan import Confinement
@@ -289,7 +290,7 @@ def _confine(header: Header) -> bytes:
     told = Confinement.of_header(header)
     try:
         os.chdir(told.temporary)
-        return encode(confine(told, Kernel(), this_python()).header())
+        return encode(confine(told, Kernel(), this_python(own_path())).header())
     except (Unconfined, OSError) as error:
         print(f"mincemeat: a slot has not started: {error}", file=sys.stderr, flush=True)
         sys.exit(1)

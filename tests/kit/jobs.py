@@ -51,6 +51,14 @@ def read_value_file(key: str, text: str) -> Iterator[tuple[str, int]]:
     yield key, len(text)
 
 
+def read_if_allowed(key: int, path: str) -> Iterator[tuple[str, int]]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            yield file.read(), key
+    except PermissionError:
+        yield "refused", key
+
+
 def wrapped_sum(key: Any, values: list[int]) -> list[int]:
     """A combiner whose single result is itself a list."""
     return [sum(values)]

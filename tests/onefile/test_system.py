@@ -146,6 +146,24 @@ def test_it_joins_a_packaged_server_under_any_name_and_is_not_needed_again(bare_
     assert results == jobs.count_words(jobs.RHYME)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_its_slots_are_in_a_sandbox_as_well(bare_python: str, one_file: Path) -> None:
+    """The file lies among private ones: to open its directory would be to open those."""
+    secret = one_file.with_name("secret.txt")
+    secret.write_text("a secret", "utf-8")
+    workers: list[WatchedWorker] = []
+
+    def join(port: int) -> None:
+        command = [bare_python, *ALONE, str(one_file), "-p", "changeme", "-P", str(port), "--sandbox", LOOPBACK]
+        workers.append(WatchedWorker(port, command))
+
+    results = run_server(mincemeat.Server([str(secret)], jobs.read_if_allowed), clients=0, on_listening=join)
+    code, said = workers[0].end()
+    assert (code, said.startswith("mincemeat: sandbox: ")) == (0, True), said
+    if "Landlock" in said.partition("not here")[0]:
+        assert results == {"refused": [0]}
+
+
 def test_it_serves_packaged_workers_and_nobody_with_another_password(bare_python: str, one_file: Path) -> None:
     """By the original's example, beside the file."""
     source = (ROOT / "examples" / "example.py").read_text("utf-8")

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from mincemeat.interpreters import own_path
 from mincemeat.model import SlotLimits
 from mincemeat.sandbox import enforce, resources
 from mincemeat.sandbox.enforce import Unconfined, confine
@@ -176,6 +177,6 @@ def test_on_a_mac_a_limit_of_memory_is_missing() -> None:
 
 
 def test_this_python_has_its_places() -> None:
-    python = enforce.this_python()
+    python = enforce.this_python(own_path())
     assert all(os.path.isabs(prefix) and os.path.isdir(prefix) for prefix in python.prefixes)
     assert os.path.isfile(os.path.join(python.package, "slot_main.py"))

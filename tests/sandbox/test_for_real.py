@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 # Layers: FILES (Landlock), CALLS (seccomp), NETWORK (namespaces). Those not asked for are made to be missing.
 PROLOGUE = """
 import ctypes, errno, json, os, signal, socket, sys
+from mincemeat.interpreters import own_path
 from mincemeat.sandbox.enforce import confine, this_python
 from mincemeat.sandbox.kernel import Kernel
 from mincemeat.sandbox.plan import Confinement
@@ -57,7 +58,7 @@ def called(result):
     return result
 
 if layers:
-    outcome = confine(Confinement.of_header(told), Some(), this_python())
+    outcome = confine(Confinement.of_header(told), Some(), this_python(own_path()))
     enforced = [protection.name for protection in outcome.enforced]
     lacking = [layer for layer in layers if layer not in enforced]
     if lacking:

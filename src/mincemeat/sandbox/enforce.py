@@ -215,14 +215,11 @@ def _version(release: str) -> tuple[int, int]:
     return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
 
 
-def this_python() -> rules.Python:
-    """The running interpreter's places."""
+def this_python(package: str) -> rules.Python:
+    """The running interpreter's places. ``package``: where all code of this package is, a directory or the one file."""
     prefixes = dict.fromkeys(
         (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, _installation(sys.executable))
     )
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    while not os.path.exists(package):  # it is inside of an archive, or of the one file
-        package = os.path.dirname(package)
     return rules.Python(tuple(prefixes), rules.searched(sys.path), package)
 
 
