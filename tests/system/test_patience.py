@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +15,7 @@ from mincemeat import limits
 from mincemeat.cluster import fetching, local, outside, worker
 from mincemeat.cluster.coordinator import Coordinator
 from mincemeat.errors import AuthenticationError, ConnectionFailed, InvalidJob, JobFailed, ServerBusy
+from mincemeat.interpreters import Interpreter
 from mincemeat.wire.handshake import Role
 from tests.kit import jobs
 from tests.kit.clusters import LOOPBACK, ClientThread, run_server
@@ -30,10 +32,14 @@ def coordinators() -> list[threading.Thread]:
 # -- the server ------------------------------------------------------------------------------------------------
 
 
+def one_that_ends(module: str, *arguments: int | None) -> Interpreter:
+    return Interpreter([sys.executable, "-c", "raise SystemExit(3)"])
+
+
 def test_local_workers_that_cannot_start_end_a_job_that_only_they_were_invited_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(local, "_BOOTSTRAP", "raise SystemExit(3)")
+    monkeypatch.setattr(local, "another", one_that_ends)
     server = mincemeat.Server(jobs.RHYME, jobs.words, jobs.total, progress=False)
     with pytest.raises(JobFailed, match="all 2 local workers have ended, with exit code 3"):
         server.run_server(port=0, host=LOOPBACK, workers=2)
@@ -43,7 +49,7 @@ def test_local_workers_that_cannot_start_end_a_job_that_only_they_were_invited_t
 def test_local_workers_that_cannot_start_are_told_of_where_others_may_come(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(local, "_BOOTSTRAP", "raise SystemExit(3)")
+    monkeypatch.setattr(local, "another", one_that_ends)
     told: list[str] = []
     server = mincemeat.Server(jobs.RHYME, jobs.words, jobs.total, progress=False)
     ports: list[int] = []
