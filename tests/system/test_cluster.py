@@ -251,7 +251,7 @@ OTHERS = [f"3.{minor}" for minor in range(11, 16) if f"3.{minor}" != OURS]
 def test_a_worker_of_another_python_is_refused_with_a_sentence(version: str, tmp_path: Path) -> None:
     python = f"python{version}"
     try:
-        subprocess.run([python, "-c", "import cryptography, cloudpickle"], capture_output=True, timeout=20, check=True)
+        subprocess.run([python, "-c", "import cloudpickle"], capture_output=True, timeout=20, check=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip(f"no {python} with cryptography and cloudpickle here")
+        pytest.skip(f"no {python} with cloudpickle here")
     check_refused([python, "-m", "mincemeat"], {"PYTHONPATH": str(ROOT / "src")}, version, tmp_path)
