@@ -231,6 +231,8 @@ SANDBOX_FILES: Final = 1024
 # Threads count. Each library that calculates may start one a core, and there are rarely more than a few such in a job.
 SANDBOX_PROCESSES: Final = 256
 SANDBOX_PROCESSES_PER_CORE: Final = 8
+# What a slot may say to a worker at once. An exception of the user's goes further only up to EXCEPTION_BYTES_MAX.
+SLOT_MESSAGE_BYTES_MAX: Final = 64 * 2**20
 # An interpreter's start on a machine that is busy with everything else.
 SANDBOX_START_SECONDS: Final = 60.0
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mincemeat import limits
+from mincemeat.errors import ProtocolError
 from mincemeat.model import (
     NO_LIMITS,
     TIME_LIMIT,
@@ -45,13 +46,17 @@ def encode(header: Header, body: bytes = b"") -> bytes:
 
 
 class Decoder:
-    """Bytes from the socket pair in, whole messages out."""
+    """Bytes from the socket pair in, whole messages out. ``bytes_most``: a larger one is not waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_most: int | None = None) -> None:
         self._buffer = bytearray()
+        self._bytes_most = bytes_most
 
     def feed(self, data: bytes) -> list[tuple[Header, bytes]]:
-        """Messages that are complete now, in order."""
+        """Messages that are complete now, in order.
+
+        Raises: ProtocolError for what is none, which user code can write there as well as anybody.
+        """
         buffer = self._buffer
         buffer += data
         messages: list[tuple[Header, bytes]] = []
@@ -60,14 +65,26 @@ class Decoder:
             header_bytes, body_bytes = _PREFIX.unpack_from(buffer, start)
             body_start = start + _PREFIX.size + header_bytes
             end = body_start + body_bytes
+            if self._bytes_most is not None and end - start > self._bytes_most:
+                raise ProtocolError(f"a message of {end - start:,} bytes came (at most {self._bytes_most:,})")
             if len(buffer) < end:
                 break
-            header = json.loads(bytes(buffer[start + _PREFIX.size : body_start]))
+            header = _header(bytes(buffer[start + _PREFIX.size : body_start]))
             messages.append((header, bytes(buffer[body_start:end])))
             start = end
         if start:
             del buffer[:start]
         return messages
+
+
+def _header(text: bytes) -> Header:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or not isinstance(header.get("did"), str):
+        raise ProtocolError("bytes came that are no message")
+    return header
 
 
 def receive(channel: socket.socket) -> tuple[Header, bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mincemeat import limits
+from mincemeat.errors import ProtocolError
 from mincemeat.slot_channel import Decoder, Header, encode
 from mincemeat.slots import SlotProcess
 
@@ -39,7 +40,7 @@ class AsyncSlot:
         self.prepared = ""
         self._process = SlotProcess() if process is None else process
         self._process.channel.setblocking(False)
-        self._decoder = Decoder()
+        self._decoder = Decoder(limits.SLOT_MESSAGE_BYTES_MAX)
 
     async def send(self, header: Header, body: bytes = b"") -> None:
         """Hand over one message. A slot that has died is noticed by the next exchange."""
@@ -60,7 +61,11 @@ class AsyncSlot:
             if not data:
                 how = await loop.run_in_executor(None, self._process.describe_exit)
                 raise SlotDied(how, self._process.exit_code)
-            for header, body in self._decoder.feed(data):
+            try:
+                received = self._decoder.feed(data)
+            except ProtocolError as error:  # user code has written there, perhaps to take the worker's memory
+                raise SlotDied(f"was ended for what it said: {error}") from error
+            for header, body in received:
                 if header["did"] not in ("ready", "confined"):  # the rest is the one reply to the one attempt
                     return header, body
 
