@@ -255,7 +255,8 @@ MESSAGES = """
 10 AskRelease version wants_file
 32 Welcome worker heartbeat_seconds lease_seconds ticket_key
 33 Refused reason
-34 JobStart* job partitions memory_bytes task_timeout_seconds keep_seconds code_bytes skips max_skipped digests
+34 JobStart* job partitions memory_bytes task_timeout_seconds keep_seconds code_bytes
+  skips max_skipped digests slot_memory_bytes slot_cpu_seconds
 35 MapStart* job attempt split_bytes careful skip_records skip_digests skip_reasons
 36 ReduceStart* job attempt first_partition last_partition inputs_bytes careful skip_records skip_digests skip_reasons
 37 AttemptCancel job attempt
@@ -270,7 +271,8 @@ MESSAGES = """
 67 Chunk*
 68 End
 """
-TABLE = {(row := line.split())[1].rstrip("*"): (int(row[0]), row[2:]) for line in MESSAGES.strip().splitlines()}
+ROWS = [row.split() for row in MESSAGES.replace("\n  ", " ").strip().splitlines()]
+TABLE = {row[1].rstrip("*"): (int(row[0]), row[2:]) for row in ROWS}
 NAMES = {kind: name for name, (kind, _) in TABLE.items()}
 
 
