@@ -341,7 +341,7 @@ KEEP_OUTPUTS_SECONDS: Final = 600.0
 EXCEPTION_BYTES_MAX: Final = 256 * 2**10
 MESSAGE_CHARS_MAX: Final = 4096
 
-# The one file has 1.3 MB. What a server offers beyond this is something else, and is not kept.
+# The one file has 1.4 MB. What a server offers beyond this is something else, and is not kept.
 ONE_FILE_BYTES_MAX: Final = 16 * 2**20
 
 # -- texts -----------------------------------------------------------------------------------------------
