@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,6 +231,43 @@ def test_an_older_python_says_a_sentence(one_file: Path) -> None:
     for python in pythons:
         told = call(python, str(one_file), "run", "job.py", directory=one_file.parent)
         assert re.fullmatch(r"mincemeat needs Python 3\.11 or later, and this is Python 3\.\d+\n", told.stderr), python
+
+
+PRYING = """
+def mapfn(key, path):
+    try:
+        with open(path) as file:
+            yield key, file.read()
+    except PermissionError:
+        yield key, "closed"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_a_sandbox_opens_the_file_and_not_what_lies_around_it(bare_python: str, one_file: Path) -> None:
+    """The sandbox took the directory above the file's for that of a package, and opened it."""
+    inner = one_file.parent / "inner"
+    inner.mkdir()
+    file = shutil.copy(one_file, inner / "mm.py")
+    secrets = [one_file.parent / "above.txt", inner / "beside.txt"]
+    for path in secrets:
+        path.write_text("a secret", "utf-8")
+    workers: list[WatchedWorker] = []
+
+    def join(port: int) -> None:
+        command = [bare_python, *ALONE, str(file), "worker", "--sandbox", "-p", "changeme", "-P", str(port), LOOPBACK]
+        workers.append(WatchedWorker(port, command))
+
+    job: dict[str, Any] = {}
+    exec(PRYING, job)  # noqa: S102 - our own text
+    data = {str(path): str(path) for path in (file, *secrets)}
+    results = run_server(mincemeat.Server(data, job["mapfn"]), clients=0, on_listening=join)
+    code, said = workers[0].end()
+    assert code == 0, said
+    if "files (Landlock" not in said:
+        pytest.skip(f"this kernel has no Landlock: {said}")
+    assert [results[str(path)] for path in secrets] == [["closed"], ["closed"]]
+    assert results[str(file)] == [one_file.read_text("utf-8")]
 
 
 # -- worker --update ---------------------------------------------------------------------------------------------
