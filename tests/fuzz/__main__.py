@@ -5,7 +5,7 @@
     python -m tests.fuzz --target blocks --first 1234 --runs 1    one run again
 
 Each run is decided by its target and number. A process that fuzzes may have so much memory and no more; a run may take
-a second. Exit code 1: something was found, and the command that repeats it was printed.
+a second of the processor. Exit code 1: something was found, and the command that repeats it was printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TooLong(BaseException):
 
 
 def _too_long(number: int, frame: FrameType | None) -> None:
-    raise TooLong(f"not done within {RUN_SECONDS:g} s")
+    raise TooLong(f"not done within {RUN_SECONDS:g} s of the processor")
 
 
 def limit_memory() -> None:
@@ -48,7 +48,7 @@ def run(name: str, number: int) -> BaseException | None:
     target = TARGETS[name]
     chance = random.Random(f"{name}/{number}")
     data = target.repair(mutated(chance, target.corpus))
-    signal.setitimer(signal.ITIMER_REAL, RUN_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, RUN_SECONDS)
     try:
         target.read(data, chance)
     except target.expected:
@@ -58,7 +58,7 @@ def run(name: str, number: int) -> BaseException | None:
     except BaseException as error:  # noqa: BLE001 - it is the finding
         return error
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return None
 
 
@@ -70,7 +70,7 @@ def main() -> int:
     options = parser.parse_args()
     faulthandler.enable()
     limit_memory()
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)
     found = 0
     for name in options.target or TARGETS:
         began = time.monotonic()
