@@ -189,7 +189,7 @@ def test_strict_starts_only_where_nothing_is_missing(sentence: str) -> None:
         )
     else:
         assert said.startswith("mincemeat: sandbox: ")
-        assert "refused" in said, "it went on to join"
+        assert "nothing listens at" in said, "it went on to join"
 
 
 # -- honest jobs ---------------------------------------------------------------------------------------------------
@@ -243,7 +243,9 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     listed = tmp_path_factory.mktemp("listed")
     workers = Workers(listed)
     options = ("-n", "2", "--sandbox", "--sandbox-read", str(listed), "--slot-memory", "1GB", "--slot-cpu", "100")
-    with worker_process(workers.port, *options, "--forever") as process:
+    # Of many threads the stacks alone would be more than a slot may have.
+    environment = {"OPENBLAS_NUM_THREADS": "1"}
+    with worker_process(workers.port, *options, "--forever", environment=environment) as process:
         yield workers
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
@@ -283,15 +285,14 @@ def test_bad_records_are_set_aside_and_can_be_run_again(workers: Workers) -> Non
     assert all(bad.data for bad in results.failures), "mincemeat replay runs them again"
 
 
-def test_a_client_has_the_same_sandbox() -> None:
+@pytest.mark.usefixtures("landlock")
+def test_a_client_has_the_same_sandbox(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("a secret", "utf-8")
     code = (
         "import mincemeat, sys; client = mincemeat.Client('changeme', sandbox=True, slot_memory='1GB'); "
         f"client.conn({LOOPBACK!r}, int(sys.argv[1]))"
     )
-    with ServedJob({0: str(Path(__file__))}, reading) as job:
+    with ServedJob({0: str(secret)}, jobs.read_if_allowed) as job:
         subprocess.run([sys.executable, "-c", code, str(job.port)], check=True, timeout=60)
-        assert job.results() == {"read": ["EACCES"]}
-
-
-def reading(key: int, path: str) -> Iterator[tuple[str, str]]:
-    yield "read", verdict(lambda: Path(path).read_text("utf-8"))
+        assert job.results() == {"refused": [0]}
