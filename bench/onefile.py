@@ -8,6 +8,7 @@ alone. The package is compiled on the disk, as pip leaves it.
 from __future__ import annotations
 
 import compileall
+import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +31,12 @@ def seconds_of(command: list[str], *words: str) -> float:
     started = time.perf_counter()
     subprocess.run([*command, *words], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
+
+
+def processor_seconds() -> float:
+    """Of the processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def seconds_of_worker(command: list[str]) -> float:
@@ -62,11 +69,18 @@ def main(rounds: int = 10) -> None:
         }
         for what, measure in measured.items():
             times: dict[str, list[float]] = {name: [] for name in ways}
+            processor: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(rounds):
                 for name, way in ways.items():
+                    before = processor_seconds()
                     times[name].append(measure(way))
+                    processor[name].append(processor_seconds() - before)
             for name, values in times.items():
-                print(f"{what:>10}  {name:>8}: median {statistics.median(values):.3f} s, least {min(values):.3f} s")
+                spent = statistics.median(processor[name])
+                print(
+                    f"{what:>10}  {name:>8}: median {statistics.median(values):.3f} s, least {min(values):.3f} s; "
+                    f"of processors {spent:.2f} s"
+                )
 
 
 if __name__ == "__main__":

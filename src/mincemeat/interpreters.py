@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import shlex
 import sys
 import tempfile
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -88,7 +89,7 @@ def own_path() -> str:
     return os.path.dirname(os.path.abspath(__file__)) if file is None else file.path
 
 
-def worker_command() -> str:
-    """What a person types to start a worker of the same kind, before its options."""
+def typed(otherwise: str) -> str:
+    """What a person types to start the one file, if that is what runs here, and ``otherwise`` for the package."""
     file = one_file()
-    return "python -m mincemeat" if file is None else f"python {os.path.basename(file.path)}"
+    return otherwise if file is None else f"python {shlex.quote(os.path.basename(file.path))}"

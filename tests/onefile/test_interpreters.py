@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mincemeat.interpreters import another, one_file, own_path, worker_command
+from mincemeat.interpreters import another, one_file, own_path, typed
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "mincemeat"
 
@@ -43,7 +43,7 @@ def main(*arguments):
 def test_a_package_is_found_where_it_lies() -> None:
     assert one_file() is None
     assert own_path() == str(PACKAGE)
-    assert worker_command() == "python -m mincemeat"
+    assert typed("mincemeat") == "mincemeat"
     command, descriptors = another("mincemeat.slot_main", 5)
     assert descriptors == ()
     assert command[:3] == [sys.executable, "-P", "-c"]

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 from mincemeat import limits
 from mincemeat.cli.ending import say
 from mincemeat.errors import InvalidJob
+from mincemeat.interpreters import typed
 from mincemeat.model import shorten, told
 from mincemeat.set_aside import RecordFailure
 from mincemeat.sources.again import Kept, find_record, kept_record
@@ -122,7 +123,7 @@ class FailureFile:
                 f"failed records could not be written to {self.path} ({self._problem}); --failures names another file"
             )
         number = " 1" if len(self.failures) > 1 else ""
-        return f"{what}: mincemeat replay {shlex.quote(self.path)}{number} [--pdb]"
+        return f"{what}: {typed('mincemeat')} replay {shlex.quote(self.path)}{number} [--pdb]"
 
 
 def _is_at_or_below(path: str, other: str, *, is_directory: bool) -> bool:

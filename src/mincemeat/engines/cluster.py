@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mincemeat.cluster.local import LocalWorkers
 from mincemeat.engines.base import Engine, Observer
 from mincemeat.engines.processes import available_cores
-from mincemeat.interpreters import worker_command
+from mincemeat.interpreters import typed
 from mincemeat.wire.handshake import normalise_password
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class ClusterEngine(Engine):
             proof = f"-p {self._generated or 'PASSWORD'}"
         _tell(
             f"waiting for workers on port {port}. Start as many as you like, here or on other computers:\n"
-            f"  {worker_command()} {proof} -P {port} {host}"
+            f"  {typed('python -m mincemeat')} {proof} -P {port} {host}"
         )
 
 
