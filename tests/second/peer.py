@@ -214,7 +214,7 @@ def prove(stream: Stream, fingerprint: bytes, role: int, secret: bytes, resume_i
 
 def join(host: str, port: int, password: str) -> tuple[Stream, Proven]:
     """Proves a password, or a join token, and that the server knows it."""
-    if password.startswith("mm2-"):
+    if password.lower().startswith("mm2-"):
         pin, secret = read_token(password)
         return _dial_and_prove(host, port, pin, ROLE_TOKEN, secret)
     return _dial_and_prove(host, port, b"", ROLE_WORKER, unicodedata.normalize("NFC", password).encode())
@@ -451,12 +451,44 @@ def partition_of(key: str, partitions: int) -> int:
     return zlib.crc32(utf8(key)) % partitions
 
 
+def term(value: Any) -> int:
+    if isinstance(value, int):
+        return value * 0x165667B19E3779F9
+    if isinstance(value, str | bytes):
+        return zlib.crc32(utf8(value) if isinstance(value, str) else value) * 0xC2B2AE3D27D4EB4F
+    return 0
+
+
+def make_digests(partitions: list[dict[str, list[Any]]]) -> str:
+    """What is in an output; "" where values are of more types than this worker can tell of."""
+    if not all(
+        type(value) in (int, str, bytes) for groups in partitions for values in groups.values() for value in values
+    ):
+        return ""
+    ranges = [0] * min(len(partitions), 32)
+    for partition, groups in enumerate(partitions):
+        for key, values in groups.items():
+            weight = zlib.crc32(utf8(key)) + 1
+            ranges[partition * len(ranges) // len(partitions)] += weight * sum(
+                0x9E3779B97F4A7C15 + term(v) for v in values
+            )
+    return "+" + "".join(f"{total % 2**64:016x}" for total in ranges)
+
+
 def make_ticket(ticket_key: bytes, job: str, fetcher: str) -> str:
     return mac(ticket_key, lv("fetch", job, fetcher)).hex()
 
 
 def map_index(attempt: str) -> int:
     return int(attempt[2:].split(".")[0])
+
+
+class Unreachable(Exception):
+    """Blocks could not be had; its arguments are the fields of the message that tells it."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(fields)
+        self.fields = fields
 
 
 class Worker:
@@ -591,11 +623,13 @@ class Worker:
                     name, body, told = "MapDone", b"", self._map(start)
                 else:
                     name, (body, told) = "ReduceDone", self._reduce(start)
+            except Unreachable as error:
+                name, body, told = "BlocksUnreachable", b"", error.fields
             except Exception as error:  # noqa: BLE001 - the coordinator is told
                 name, body, told = "AttemptFailed", b"", failure(error)
             with contextlib.suppress(OSError, ssl.SSLError):
                 if attempt not in self._unwanted:
-                    if name != "AttemptFailed":
+                    if name in ("MapDone", "ReduceDone"):
                         self.done.append(attempt)
                     self._send(name, body, job=start["job"], attempt=attempt, **told)
 
@@ -628,7 +662,7 @@ class Worker:
             "partition_bytes": [len(blocks.get(partition, b"")) for partition in range(len(partitions))],
             "skipped": 0,
             "set_aside": "",
-            "digests": "",
+            "digests": make_digests(partitions) if self.job["digests"] else "",
         }
 
     def _reduce(self, start: Message) -> tuple[bytes, dict[str, Any]]:
@@ -676,22 +710,32 @@ class Worker:
         """The blocks of each map output, in their order."""
         found: dict[int, bytes] = {}
         for place, holder in enumerate(inputs["holders"]):
-            attempts = [f"m-{index:05}.{number}" for index, number, where in inputs["maps"] if where == place]
-            if holder["worker"] == self.welcome["worker"]:
-                found |= read_sections(self._sections(attempts, first, last))
-                continue
-            fields = {"first_partition": first, "last_partition": last, "fetcher": self.welcome["worker"]}
-            body = json.dumps(attempts).encode()
+            maps = [(index, f"m-{index:05}.{number}") for index, number, where in inputs["maps"] if where == place]
+            told: dict[str, Any] = {"holder": holder["worker"], "maps": [index for index, _ in maps]}
             try:
-                sections = self._fetch(holder, body, **fields)
-                self.fetched.append(f"directly from {holder['worker']}")
-            except (OSError, EOFError):
-                sections = self._get("relay", holder["worker"], body, **fields)
-                self.fetched.append(f"by relay from {holder['worker']}")
-            found |= read_sections(sections)
+                sections = read_sections(self._fetch(holder, [name for _, name in maps], first, last))
+            except (OSError, EOFError, Refused) as error:
+                raise Unreachable(**told, reason=str(error), damaged=False) from error
+            gone = [index for index, blocks in sections.items() if blocks is None]
+            if gone:
+                raise Unreachable(holder=holder["worker"], maps=gone, reason="they are gone", damaged=True)
+            found |= {index: blocks for index, blocks in sections.items() if blocks is not None}
         return [found[index] for index, _, _ in inputs["maps"]]
 
-    def _fetch(self, holder: dict[str, Any], body: bytes, **fields: Any) -> bytes:
+    def _fetch(self, holder: dict[str, Any], names: list[str], first: int, last: int) -> bytes:
+        if holder["worker"] == self.welcome["worker"]:
+            return self._sections(names, first, last)
+        body = json.dumps(names).encode()
+        fields = {"first_partition": first, "last_partition": last, "fetcher": self.welcome["worker"]}
+        try:
+            sections = self._fetch_directly(holder, body, **fields)
+            self.fetched.append(f"directly from {holder['worker']}")
+        except (OSError, EOFError):
+            sections = self._get("relay", holder["worker"], body, **fields)
+            self.fetched.append(f"by relay from {holder['worker']}")
+        return sections
+
+    def _fetch_directly(self, holder: dict[str, Any], body: bytes, **fields: Any) -> bytes:
         stream, _ = dial(holder["host"], holder["port"], bytes.fromhex(holder["fingerprint"]))
         with contextlib.closing(stream):
             more = {"what": "blocks", "job": self.job["job"], "name": holder["worker"], "split": 0}
@@ -739,14 +783,14 @@ def ask(stream: Stream, body: bytes, /, **fields: Any) -> bytes:
     return receive_body(stream)
 
 
-def read_sections(data: bytes) -> dict[int, bytes]:
-    found, at = {}, 0
+def read_sections(data: bytes) -> dict[int, bytes | None]:
+    """The blocks of each map task, None where they are gone."""
+    found: dict[int, bytes | None] = {}
+    at = 0
     while at < len(data):
         index, length = struct.unpack_from(">IQ", data, at)
-        if length == GONE:
-            raise Refused(f"the output of map task {index} is gone")
-        found[index] = data[at + 12 : at + 12 + length]
-        at += 12 + length
+        found[index] = None if length == GONE else data[at + 12 : at + 12 + length]
+        at += 12 + (0 if length == GONE else length)
     return found
 
 

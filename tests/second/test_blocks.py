@@ -58,7 +58,7 @@ def test_what_a_map_attempt_writes_is_read(mapfn: Any, collectfn: Any, codec: in
     store = JobStore(tmp_path)
     attempt = AttemptId.parse("m-00000.0")
     functions = UserFunctions(mapfn, None, collectfn)
-    run_map(functions, RECORDS, store, attempt, partitions=PARTITIONS, memory_bytes=2**25)
+    report = run_map(functions, RECORDS, store, attempt, partitions=PARTITIONS, memory_bytes=2**25, with_digest=True)
     read: dict[str, list[Any]] = {}
     deflated = 0
     for partition in range(PARTITIONS):
@@ -70,6 +70,11 @@ def test_what_a_map_attempt_writes_is_read(mapfn: Any, collectfn: Any, codec: in
                 assert peer.partition_of(key, PARTITIONS) == partition
                 read.setdefault(key, []).extend(values)
     expected = groups_of(mapfn)
+    if mapfn is not measured and collectfn is None:
+        dealt: list[dict[str, list[Any]]] = [{} for _ in range(PARTITIONS)]
+        for key, values in expected.items():
+            dealt[peer.partition_of(key, PARTITIONS)][key] = values
+        assert peer.make_digests(dealt) == report.digests
     assert deflated or mapfn is counted  # whose blocks are small
     assert read == ({key: [sum(values)] for key, values in expected.items()} if collectfn else expected)
 

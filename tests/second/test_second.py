@@ -82,6 +82,10 @@ def at_work(worker: peer.Worker) -> Iterator[list[str]]:
     assert not thread.is_alive(), "the foreign worker did not come back"
 
 
+def unreachable(*_: Any, **__: Any) -> bytes:
+    raise ConnectionRefusedError
+
+
 @pytest.mark.parametrize("listens", [True, False], ids=["direct", "relayed"])
 def test_it_shares_a_job_with_a_worker_of_the_program(
     listens: bool, overheard: Overheard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -90,6 +94,8 @@ def test_it_shares_a_job_with_a_worker_of_the_program(
     meeting = Meeting(tmp_path)
     with ServedJob(RECORDS, *meeting.functions("program"), partitions=8, reduce_task_bytes=1, backups=False) as job:
         foreign = peer.Worker(LOOPBACK, job.port, "changeme", *meeting.functions("foreign"), listens=listens)
+        if not listens:
+            monkeypatch.setattr(foreign, "_fetch_directly", unreachable)
         with at_work(foreign) as said, worker_process(job.port, "-n", "1"):
             assert job.results() == counted(RECORDS)
     assert said == ["the job is over"]
@@ -99,8 +105,10 @@ def test_it_shares_a_job_with_a_worker_of_the_program(
     phases = Counter((attempt in foreign.done, attempt[0]) for attempt in done)
     assert set(phases) == {(True, "m"), (True, "r"), (False, "m"), (False, "r")}
     assert phases[True, "m"] + phases[False, "m"] == len(RECORDS)
-    assert {way.split()[0] for way in foreign.served} == {"directly" if listens else "by"}
-    assert {way.split()[0] for way in foreign.fetched} == {"directly"}
+    way = "directly" if listens else "by relay"
+    assert foreign.served
+    assert foreign.fetched
+    assert all(told.startswith(way) for told in foreign.served + foreign.fetched)
 
 
 def test_bodies_larger_than_a_message_travel_on_channels(overheard: Overheard) -> None:
@@ -158,6 +166,24 @@ def test_what_one_that_leaves_has_begun_is_done_by_others(tmp_path: Path) -> Non
         with at_work(last):
             assert job.results() == counted(RECORDS)
     assert "m-00000.1" in last.done
+
+
+class Forgetful(peer.Worker):
+    """Has lost an output when it reduces for the first time."""
+
+    def _reduce(self, start: peer.Message) -> tuple[bytes, dict[str, Any]]:
+        self.outputs.pop("m-00000.0", None)
+        return super()._reduce(start)
+
+
+def test_an_output_that_is_gone_is_told_and_made_again(overheard: Overheard) -> None:
+    with ServedJob(RECORDS, words, total) as job:
+        forgetful = Forgetful(LOOPBACK, job.port, "changeme", words, total)
+        with at_work(forgetful):
+            assert job.results() == counted(RECORDS)
+    (told,) = (heard for heard in overheard.received if isinstance(heard, messages.BlocksUnreachable))
+    assert (told.maps, told.damaged) == ([0], True)
+    assert "m-00000.1" in forgetful.done
 
 
 def test_a_wrong_password_is_refused() -> None:
