@@ -1,7 +1,8 @@
 """What the key exchange costs by `cryptography` and in plain Python, and how much of secrets shows in the time.
 
 The event loop of a coordinator is busy for "a peer" below with everybody who gets as far as frame 2, with the right
-password or not, and can do nothing else meanwhile. Times of the first table are the least of many, as noise only adds.
+password or not, and can do nothing else meanwhile. Times of the first table are the least of many, as noise only adds
+(for a join, the mean time on the processor).
 The second is a fixed-versus-random test, with a thread's time on the processor: classes of inputs whose means differ by
 more than chance can be told apart with so many measurements, made in this very process, without a network in between.
 
@@ -12,6 +13,7 @@ more than chance can be told apart with so many measurements, made in this very 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import math
 import os
 import platform
@@ -22,10 +24,11 @@ import time
 from collections.abc import Callable
 
 from mincemeat.cluster import certificate
+from mincemeat.cluster.connection import Connection, Listener, dial
 from mincemeat.cluster.tls import client_context, server_context
 from mincemeat.wire import cpace, primitives
 from mincemeat.wire import x25519 as plain
-from mincemeat.wire.handshake import ServerHandshake
+from mincemeat.wire.handshake import Role, ServerHandshake
 
 X25519 = Callable[[bytes, bytes], bytes]
 
@@ -62,6 +65,27 @@ def serve_tls(context: ssl.SSLContext) -> None:
             pass
 
 
+def join_milliseconds(times: int) -> float:
+    """The processor's time for a join over loopback, both ends, by the real listener and dialer: the mean."""
+
+    async def nothing(connection: Connection) -> None:
+        pass
+
+    async def join_often() -> float:
+        listener = Listener(b"changeme", lambda resume_id: None, nothing)
+        port = await listener.start("127.0.0.1", 0)
+        began = time.process_time()
+        for _ in range(times):
+            connection = await dial("127.0.0.1", port, role=Role.WORKER, secret=b"changeme")
+            connection.close()
+            await connection.wait_closed()
+        took = time.process_time() - began
+        await listener.close()
+        return took / times * 1000
+
+    return asyncio.run(join_often())
+
+
 def print_costs(times: int) -> None:
     packaged = primitives.obstacle()
     if packaged is not None:
@@ -75,13 +99,14 @@ def print_costs(times: int) -> None:
         ("TLS before that, both ends", lambda: serve_tls(context)),
         ("a certificate", certificate.make_certificate),
     ]
-    by_package = [least_milliseconds(work, times) for _, work in rows]
+    by_package = [least_milliseconds(work, times) for _, work in rows] + [join_milliseconds(times)]
     decided = primitives.obstacle
     primitives.obstacle = lambda: primitives.Obstacle(False, "the bench says so")  # type: ignore[assignment]
-    in_python = [least_milliseconds(work, times) for _, work in rows]
+    in_python = [least_milliseconds(work, times) for _, work in rows] + [join_milliseconds(times)]
     primitives.obstacle = decided
     print(f"{'milliseconds':36} {'cryptography':>12} {'plain':>8}")
-    for (name, _), one, other in zip(rows, by_package, in_python, strict=True):
+    names = [name for name, _ in rows] + ["a join, both ends, sockets and all"]
+    for name, one, other in zip(names, by_package, in_python, strict=True):
         print(f"{name:36} {one:12.3f} {other:8.3f}")
 
 
