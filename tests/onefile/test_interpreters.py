@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import mincemeat
 from mincemeat.interpreters import another, one_file, own_path, typed
 
-PACKAGE = Path(__file__).resolve().parents[2] / "src" / "mincemeat"
+PACKAGE = Path(mincemeat.__file__).parent
 
 ASKING = """
 import os, subprocess, sys
