@@ -20,6 +20,7 @@ import os
 import pickle
 import platform
 import queue
+import re
 import secrets
 import socket
 import ssl
@@ -439,12 +440,34 @@ GONE = 2**64 - 1
 
 
 def read_records(split: bytes) -> list[tuple[Any, Any]]:
-    """The records of a split that carries them."""
+    """The records of a split that has them, or the data of its files, in it."""
+    if split[:1] == b"D":
+        return list(read_pieces(split))
     if split[:1] != b"R":
         raise Refused(f"a split of the kind {split[:1]!r} is nothing for this worker")
     (count,) = struct.unpack_from(">I", split, 1)
     stream = io.BytesIO(split[5:])
     return [NothingButData(stream).load() for _ in range(count)]
+
+
+def read_pieces(split: bytes) -> Iterator[tuple[Any, Any]]:
+    stream = io.BytesIO(split[1:])
+
+    def number(form: str) -> int:
+        return int.from_bytes(stream.read(struct.calcsize(form)), "big")
+
+    (form, encoding, errors, *_), pieces = json.loads(stream.read(number(">I")))
+    for name, _, _, stop, _, _, codec, *_ in pieces:
+        if form not in ("text", "lines") or codec or stop is None:
+            raise Refused(f"pieces of {form} {codec} are nothing for this worker")
+        offset = number(">Q")
+        content = b""
+        while offset != GONE and (length := number(">I")):
+            content += stream.read(length)
+        for part in re.findall(rb"[^\n]*\n|[^\n]+", content) if form == "lines" else filter(None, [content]):
+            text = part.removesuffix(b"\n").removesuffix(b"\r") if form == "lines" else part
+            yield (name, offset), text.decode(encoding, errors)
+            offset += len(part)
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -639,9 +662,11 @@ class Worker:
         if len(payloads) != sum(start["split_bytes"]):
             payloads = self._get("split", start["attempt"])
         records = []
-        for size in start["split_bytes"]:
-            records += read_records(payloads[:size])
-            payloads = payloads[size:]
+        for number, size in enumerate(start["split_bytes"]):
+            split, payloads = payloads[:size], payloads[size:]
+            if split[:1] == b"F":  # this worker looks at no files
+                split = self._get("split-data", start["attempt"], split=number)
+            records += read_records(split)
         partitions: list[dict[str, list[Any]]] = [{} for _ in range(self.job["partitions"])]
         pairs = 0
         for record in records:
@@ -764,15 +789,15 @@ class Worker:
             expected = make_ticket(self.ticket_key, self.job["job"], request["fetcher"])
             if request["what"] != "blocks" or not hmac.compare_digest(expected.encode(), utf8(request["ticket"])):
                 return
-            self._send_sections(stream, request)
             self.served.append(f"directly to {request['fetcher']}")
+            self._send_sections(stream, request)
 
     def _upload(self, serve: Message) -> None:
         with contextlib.closing(open_channel(*self._server, self._proven)) as channel:
             send(channel, "Put", what="relay", job=serve["job"], name="", request=serve["request"])
+            self.served.append("by relay")
             self._send_sections(channel, serve)
             receive(channel)
-            self.served.append("by relay")
 
 
 def ask(stream: Stream, body: bytes, /, **fields: Any) -> bytes:

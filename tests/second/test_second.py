@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import mincemeat
 from mincemeat import limits
 from mincemeat.cluster.identity import make_identity
 from mincemeat.wire import messages
@@ -125,6 +126,24 @@ def test_bodies_larger_than_a_message_travel_on_channels(overheard: Overheard) -
     assert overheard.requests["get code"] == 1
     assert overheard.requests["get split"] == len(records)
     assert overheard.requests["put result"] >= 1
+
+
+@pytest.mark.parametrize("source", [mincemeat.lines, mincemeat.text])
+def test_it_is_sent_the_data_of_files_that_it_does_not_see(source: Any, overheard: Overheard, tmp_path: Path) -> None:
+    text = "".join(f"line {number} ends in\rgröße\r\n" * (number % 3) + "\n" for number in range(2_000))
+    (tmp_path / "some.txt").write_bytes(text.encode())
+
+    def keyed(key: tuple[str, int], words: str) -> Iterator[tuple[str, int]]:
+        assert (tmp_path / "some.txt").read_bytes()[key[1] :].startswith(words.encode())
+        for word in words.split():
+            yield word, 1
+
+    with (
+        ServedJob(source(str(tmp_path / "some.txt"), split_bytes=8_192), keyed, total) as job,
+        at_work(peer.Worker(LOOPBACK, job.port, "changeme", keyed, total)),
+    ):
+        assert job.results() == counted({0: text})
+    assert overheard.requests["get split-data"] > 4
 
 
 def held_words(directory: Path) -> Any:
