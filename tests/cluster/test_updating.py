@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import stat
 import sys
@@ -29,7 +30,7 @@ from mincemeat.wire.codec import encode
 from mincemeat.wire.frames import encode_frame
 from mincemeat.wire.handshake import Role
 from tests.cluster.kit import run
-from tests.kit.desk import HOST, PASSWORD, coordinating, hello
+from tests.kit.desk import HOST, PASSWORD, coordinating, hello, until
 
 CONTENT = b"the whole of another version\n" * 20_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -68,6 +69,23 @@ def test_the_file_goes_to_who_wants_it_and_has_another_version(
                 assert b"".join([piece async for piece in connection.receive_body()]) == CONTENT
             await connection.send(hello())
             assert isinstance(await connection.receive(), messages.Welcome)
+
+    run(scenario())
+
+
+def test_who_does_not_read_the_file_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has not joined, so it has no lease that could end."""
+    monkeypatch.setattr(limits, "ONE_FILE_SECONDS", 0.05)
+    release = Release(VERSION, "", bytes(limits.ONE_FILE_BYTES_MAX))  # more than the buffers of both ends
+    monkeypatch.setattr(Outside, "own_release", lambda self: release)
+    caplog.set_level(logging.INFO, "mincemeat")
+
+    async def scenario() -> None:
+        async with coordinating(tmp_path) as desk, joining(desk.port) as connection:
+            await connection.send(messages.AskRelease(version="0.1", wants_file=True))
+            await until(lambda: any("ended: " in record.message for record in caplog.records))
 
     run(scenario())
 

@@ -47,7 +47,7 @@ def how_to_become(version: str) -> str:
 
 
 async def tell_release(connection: Connection, ask: messages.AskRelease, own_release: Callable[[], Release]) -> None:
-    """Answer ``ask``, with the file if it is wanted. Raises: ConnectionFailed."""
+    """Answer ``ask``, with the file if it is wanted. Raises: ConnectionFailed; TimeoutError, if it is not read."""
     release, reason = None, ""
     if ask.wants_file and ask.version != limits.VERSION:
         try:
@@ -60,8 +60,9 @@ async def tell_release(connection: Connection, ask: messages.AskRelease, own_rel
         return
     log.info("worker %s:%d of version %s is sent the one file", *connection.peer[:2], shorten(ask.version, 40))
     size = len(release.content)
-    await connection.send(messages.Release(version=release.version, size=size, sha256=release.sha256, reason=""))
-    await connection.send_body([release.content])
+    async with asyncio.timeout(limits.ONE_FILE_SECONDS):
+        await connection.send(messages.Release(version=release.version, size=size, sha256=release.sha256, reason=""))
+        await connection.send_body([release.content])
 
 
 # -- worker ------------------------------------------------------------------------------------------------------
