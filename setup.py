@@ -1,4 +1,4 @@
-"""What pyproject.toml has no words for: a compiled module, without which everything works as well, if slower, and the
+"""What pyproject.toml has no words for: compiled modules, without which everything works as well, if slower, and the
 one file, mincemeat.py, which a build leaves in dist/ and takes along, so that a server can offer what was released."""
 
 import os
@@ -42,6 +42,7 @@ setup(
             [f"{_NATIVE}/texttable.c"],
             depends=sorted(glob(f"{_NATIVE}/*.h")),
             optional=True,
-        )
+        ),
+        Extension("mincemeat.decoding._mentions", ["src/mincemeat/decoding/native/mentions.c"], optional=True),
     ],
 )

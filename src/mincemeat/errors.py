@@ -6,10 +6,15 @@ and read in another.
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 
-def _rebuild(cls: type[MincemeatError], message: str, facts: dict[str, Any]) -> MincemeatError:
+def rebuild(kind: str | type[MincemeatError], message: str, facts: dict[str, Any]) -> MincemeatError:
+    """Called by the unpickler. ``kind``: a class, or the name of one in this file, as bytes of a worker may say it."""
+    cls = globals().get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(cls, type) and issubclass(cls, MincemeatError)):
+        raise RefusedAsData(f"{kind!r} is no error of mincemeat's")
     error = cls(message)
     error.__dict__.update(facts)
     return error
@@ -23,7 +28,9 @@ class MincemeatError(Exception):
         self.__dict__.update(facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), str(self), dict(self.__dict__))
+        cls = type(self)
+        kind = cls.__name__ if globals().get(cls.__name__) is cls else cls
+        return rebuild, (kind, str(self), dict(self.__dict__))
 
 
 class JobFailed(MincemeatError):
@@ -134,6 +141,13 @@ class UserCodeError(MincemeatError):
     record: int = -1
     split: int = -1
     data: bytes = b""
+
+
+class RefusedAsData(MincemeatError, pickle.UnpicklingError):
+    """Bytes of a worker would make what is no data, or a function of the job gave what would be refused so.
+
+    Internal: what users see of it is the text, in an InvalidEmission.
+    """
 
 
 class TooManySkipped(MincemeatError):

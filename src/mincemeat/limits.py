@@ -158,6 +158,14 @@ DEFLATE_BYTES_MIN: Final = 4 * 2**10
 DEFLATE_TRIED_BYTES: Final = 64 * 2**10
 # What a peer's block may inflate to; a larger one is written as it is. A quarter of the usual budget of a slot.
 INFLATED_BYTES_MAX: Final = 64 * 2**20
+# How deep a peer's keys and values may be nested. pickle itself gives up at 500 (Python 3.11) to some thousands; the
+# hash of a tuple ends the process some ten thousand levels down.
+DECODED_DEPTH_MAX: Final = 2_000
+# Without a compiler, what a slot writes is looked at up to this size: a tenth of a second at most. The reader looks at
+# all of it.
+CHECKED_PLAINLY_BYTES_MAX: Final = 256 * 2**10
+# Names of classes that a block may mention; pickle mentions each once, however many instances there are.
+DECODED_NAMES_MAX: Final = 1_000
 
 # A map output is known by digests of so many ranges of partitions: a scheduler keeps them for each output, eight bytes
 # each, and a difference in a range counts for every reduce task that has a part of it.

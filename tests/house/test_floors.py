@@ -14,6 +14,7 @@ FLOORS: list[set[str]] = [
     {"limits"},
     {"errors"},
     {"model"},
+    {"decoding"},
     {"reducers"},
     {"interrupts"},
     {"sandbox"},
