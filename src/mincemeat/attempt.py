@@ -8,7 +8,6 @@ exception that it raises (describing.py).
 from __future__ import annotations
 
 import contextlib
-import pickle
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from mincemeat import limits
+from mincemeat.decoding.coding import PLAIN, Coding
 from mincemeat.errors import BlockCorrupt, UserCodeError
 from mincemeat.interrupts import passing
 from mincemeat.model import (
@@ -55,6 +55,7 @@ def run_map(
     *,
     partitions: int,
     memory_bytes: int,
+    coding: Coding = PLAIN,
     is_near: bool = False,
     care: Care | None = None,
     with_digest: bool = False,
@@ -63,7 +64,8 @@ def run_map(
 
     Shape: ``records`` is read once and lazily: none is asked for before ``mapfn`` was called for the one before. Those
     of several splits are ``SplitRecords``; ``care`` makes the attempt a careful one, of one split.
-    ``is_near``: whoever reads the file is most likely on this machine, so that deflating it does not pay.
+    ``coding``: how keys and values are pickled. ``is_near``: whoever reads the file is most likely on this machine, so
+    that deflating it does not pay.
     ``with_digest``: the report has the digests of the output, see ``shuffle/digest.py``.
     Memory: about ``memory_bytes`` for the groups; see ``GroupBuffer``.
     Raises: UserCodeError for whatever is the job's own fault; TooManySkipped; SpillSpaceExhausted; whatever iterating
@@ -72,7 +74,9 @@ def run_map(
     started = time.perf_counter()
     partition_bytes = [0] * partitions
     with store.writing(attempt) as writer, _overseeing(care, "mapfn", attempt.task.index) as overseer:
-        buffer = GroupBuffer(functions, partitions, memory_bytes, writer, is_near=is_near, with_digest=with_digest)
+        buffer = GroupBuffer(
+            functions, partitions, memory_bytes, writer, coding=coding, is_near=is_near, with_digest=with_digest
+        )
         if isinstance(records, SplitRecords):
             records.count_by(lambda: buffer.records)
         try:
@@ -164,7 +168,7 @@ def run_reduce(
     attempt: AttemptId,
     *,
     memory_bytes: int,
-    loads: Loads = pickle.loads,
+    coding: Coding = PLAIN,
     is_near: bool = False,
     care: Care | None = None,
 ) -> ReduceReport:
@@ -177,14 +181,15 @@ def run_reduce(
     Raises: UserCodeError, also for results that cannot be written; BlockCorrupt; InvalidEmission for values that cannot
     be unpickled; SpillSpaceExhausted. No file of the attempt is left behind then.
 
-    ``loads`` decodes payloads; who has spans from machines that are not trusted hands in a restricted one.
+    ``coding`` reads keys and values, and writes the results; who has spans from machines that are not trusted hands in
+    one that makes only data.
     ``is_near``, ``care``: as for ``run_map``.
     """
     started = time.perf_counter()
-    reading = _Reading(spans, partitions, memory_bytes, loads)
+    reading = _Reading(spans, partitions, memory_bytes, coding.loads)
     with (
         _overseeing(care, "reducefn", -1) as overseer,
-        writing_results(functions, partitions, store, attempt, memory_bytes, is_near) as results,
+        writing_results(functions, partitions, store, attempt, memory_bytes, coding, is_near) as results,
         store.regrouping(attempt) as files,
     ):
         # A careful attempt goes key by key.

@@ -9,18 +9,17 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mincemeat import limits
+from mincemeat.decoding.coding import PLAIN, Coding
 from mincemeat.errors import BlockCorrupt, InvalidEmission, UserCodeError
 from mincemeat.model import AttemptId, Key, Span, UserFunctions
 from mincemeat.shuffle.blame import encode_or_blame
 from mincemeat.shuffle.block import (
     FILE_HEADER,
     BlockWriter,
-    Loads,
     decode_columns,
     encode_text,
     iter_blocks,
@@ -38,12 +37,18 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def writing_results(
-    functions: UserFunctions, partitions: range, store: JobStore, attempt: AttemptId, memory_bytes: int, is_near: bool
+    functions: UserFunctions,
+    partitions: range,
+    store: JobStore,
+    attempt: AttemptId,
+    memory_bytes: int,
+    coding: Coding,
+    is_near: bool,
 ) -> Iterator[ResultWriter]:
     """The attempt's file, in the form that the job wants: whole when the block ends, and gone if it raises."""
     if not functions.output:
         with store.writing(attempt) as writer:
-            yield _BlockWriter(writer, memory_bytes, functions.stays_here, is_near)
+            yield _BlockWriter(writer, memory_bytes, coding, functions.stays_here, is_near)
         return
     from mincemeat.sinks import parts
 
@@ -121,19 +126,20 @@ class ResultWriter(abc.ABC):
 class _BlockWriter(ResultWriter):
     """As blocks, for the caller."""
 
-    def __init__(self, writer: BlockWriter, memory_bytes: int, stays_here: bool, is_near: bool) -> None:
+    def __init__(self, writer: BlockWriter, memory_bytes: int, coding: Coding, stays_here: bool, is_near: bool) -> None:
         super().__init__(memory_bytes)
         self._writer = writer
+        self._dumps = coding.dumps
         self._stays_here = stays_here
         self._deflating = Deflating(stays_here=stays_here or is_near)
 
     def check(self, key: Key, result: Any) -> None:
-        encode_or_blame([key], [result], single=True, function="reducefn", stays_here=self._stays_here)
+        encode_or_blame([key], [result], self._dumps, single=True, function="reducefn", stays_here=self._stays_here)
 
     def _append(self, partition: int) -> int:
         count = len(self.keys)
         payload = encode_or_blame(
-            self.keys, self.results, single=True, function="reducefn", stays_here=self._stays_here
+            self.keys, self.results, self._dumps, single=True, function="reducefn", stays_here=self._stays_here
         )
         self._writer.append(partition, self._deflating.packed(payload), keys=count, pairs=count, single=True)
         return len(payload.data)
@@ -194,16 +200,16 @@ def _lists_of(columns: TextColumns) -> tuple[list[Key], Sequence[Any]]:
     return (keys, values) if columns.folds else grouped(keys, values)
 
 
-def iter_results(path: str, *, loads: Loads = pickle.loads, stays_here: bool = False) -> Iterator[tuple[Key, Any]]:
+def iter_results(path: str, *, coding: Coding = PLAIN, stays_here: bool = False) -> Iterator[tuple[Key, Any]]:
     """The results in a committed file of ``run_reduce``, in its order: each key once.
 
-    ``stays_here``: this build of Python on this machine wrote the file; see ``decode_columns``.
+    ``coding`` reads them. ``stays_here``: this build of Python on this machine wrote the file; see ``decode_columns``.
     Memory: one block at a time. The file is opened at the first ``next`` and closed at the end.
     Raises: BlockCorrupt, results before the damage having been yielded; InvalidEmission for results that cannot be
     unpickled; OSError if there is no such file.
     """
     for block in iter_blocks(_all_blocks(path)):
-        keys, results = decode_columns(block, loads, stays_here=stays_here)
+        keys, results = decode_columns(block, coding.loads, stays_here=stays_here)
         yield from zip(keys, results, strict=True)
 
 

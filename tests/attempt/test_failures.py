@@ -12,6 +12,7 @@ import pytest
 
 from mincemeat import limits
 from mincemeat.attempt import run_map, run_reduce
+from mincemeat.decoding.coding import PlainCoding
 from mincemeat.describing import describe_failure
 from mincemeat.errors import BlockCorrupt, InvalidEmission, SpillSpaceExhausted, UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, UserFunctions
@@ -184,12 +185,19 @@ def test_values_that_cannot_be_unpickled_are_the_users(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
     run_map(UserFunctions(), [("a", 1.5)], store, ATTEMPT, partitions=1, memory_bytes=2**20)
 
-    def refuse(_data: bytes) -> Any:
-        raise pickle.UnpicklingError("class os.system is not data")
+    class Refusing(PlainCoding):
+        def loads(self, data: bytes, /) -> Any:
+            raise pickle.UnpicklingError("class os.system is not data")
 
     with pytest.raises(InvalidEmission) as caught:
         run_reduce(
-            UserFunctions(), store.spans(ATTEMPT, range(1)), range(1), store, ATTEMPT, memory_bytes=2**20, loads=refuse
+            UserFunctions(),
+            store.spans(ATTEMPT, range(1)),
+            range(1),
+            store,
+            ATTEMPT,
+            memory_bytes=2**20,
+            coding=Refusing(),
         )
     failure = describe_failure(caught.value)
     assert failure.kind is FailureKind.USER

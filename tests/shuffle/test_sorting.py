@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import tracemalloc
 from collections.abc import Callable
@@ -187,7 +186,7 @@ def test_sorting_values_on_disk_stays_within_the_budget(tmp_path: Path) -> None:
     with store.regrouping(REDUCE) as files:
         tracemalloc.start()
         try:
-            with sorted_values(values, None, files, budget, pickle.loads) as found:
+            with sorted_values(values, None, files, budget) as found:
                 last, count = b"", 0
                 for value in found:
                     assert value >= last

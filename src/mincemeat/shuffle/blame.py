@@ -7,13 +7,13 @@ is noticed after a loop in C has stopped, and the culprit is looked for then, ho
 
 from __future__ import annotations
 
-import pickle
 from typing import Any, NamedTuple
 
-from mincemeat.errors import InvalidEmission, UserCodeError
+from mincemeat.decoding.coding import PLAIN
+from mincemeat.errors import InvalidEmission, RefusedAsData, UserCodeError
 from mincemeat.interrupts import passing
 from mincemeat.model import Key, Pair, describe_key
-from mincemeat.shuffle.block import PICKLE_PROTOCOL, Payload, encode_columns
+from mincemeat.shuffle.block import Dumps, Payload, encode_columns
 
 # What can be taken apart into two, but is no pair: "ab" would quietly become 'a' and 'b', a set loses the order.
 _NEVER_PAIRS = (str, bytes, bytearray, set, frozenset)
@@ -109,32 +109,43 @@ def _is_unhashable(key: object) -> bool:
     return False
 
 
-def encode_or_blame(keys: list[Key], values: list[Any], *, single: bool, function: str, stays_here: bool) -> Payload:
+def encode_or_blame(
+    keys: list[Key],
+    values: list[Any],
+    dumps: Dumps = PLAIN.dumps,
+    *,
+    single: bool,
+    function: str,
+    stays_here: bool,
+) -> Payload:
     """As ``encode_columns``, with the culprit named.
 
-    Raises: UserCodeError naming the first key whose key or value cannot be pickled, and ``function`` as its origin.
+    Raises: UserCodeError naming the first key whose key or value cannot be pickled, or is refused as data, and
+    ``function`` as its origin.
     """
     try:
-        return encode_columns(keys, values, single=single, stays_here=stays_here)
+        return encode_columns(keys, values, dumps, single=single, stays_here=stays_here)
     except passing(MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - goes on in what is raised
         noun = "result" if function == "reducefn" else "value"
         for key, entry in zip(keys, values, strict=True):
-            _check_picklable("mapfn", key, key, f"mapfn gave the key {describe_key(key)} of type")
+            _check_picklable(dumps, "mapfn", key, key, f"mapfn gave the key {describe_key(key)} of type")
             for value in [entry] if single else entry:
-                _check_picklable(function, key, value, f"{function} gave for key {describe_key(key)} a {noun} of type")
+                found = f"{function} gave for key {describe_key(key)} a {noun} of type"
+                _check_picklable(dumps, function, key, value, found)
         # Each alone can be pickled, all together cannot.
         text = f"{function} gave {len(keys)} keys with {noun}s that cannot be pickled together: {error}"
         raise UserCodeError(text, function=function) from InvalidEmission(text)
 
 
-def _check_picklable(function: str, key: Key, part: object, found: str) -> None:
+def _check_picklable(dumps: Dumps, function: str, key: Key, part: object, found: str) -> None:
     try:
-        pickle.dumps(part, protocol=PICKLE_PROTOCOL)
+        dumps(part)
     except passing(MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - goes on in what is raised
-        text = f"{found} {type(part).__name__!r} that cannot be pickled: {error}"
+        why = "is not sent as data" if isinstance(error, RefusedAsData) else "cannot be pickled"
+        text = f"{found} {type(part).__name__!r} that {why}: {error}"
         refused = _refused(key, text, function=function, cause=error)
         raise refused from refused.__cause__

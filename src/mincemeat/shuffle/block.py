@@ -8,15 +8,14 @@ specification, with a worked example:
     footer  := entry* trailer                     one entry per block, so a stretch is found without reading the rest
 
 Nothing is unpickled before its checksum has been compared. A checksum finds accidents, not malice: who reads blocks of
-other machines hands in a ``loads`` of their own that resolves only what data needs, and does not say ``stays_here``:
-marshal reads only what this build of Python wrote, and may crash the interpreter over anything else.
+other machines hands in the ``loads`` of a coding that makes only data (decoding/coding.py), and does not say
+``stays_here``: marshal reads only what this build of Python wrote, and may crash the interpreter over anything else.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
-import pickle
 import struct
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -25,7 +24,8 @@ from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 from zlib import crc32
 
 from mincemeat import limits
-from mincemeat.errors import BlockCorrupt, InvalidEmission
+from mincemeat.decoding.coding import PLAIN
+from mincemeat.errors import BlockCorrupt, InvalidEmission, RefusedAsData
 from mincemeat.interrupts import passing
 from mincemeat.model import Key, Span, Value
 from mincemeat.shuffle import texttable
@@ -77,6 +77,7 @@ _CRC_BYTES: Final = 4
 _PLAIN: Final = frozenset({str, int, bytes, float, bool, type(None)})
 _PLAIN_CONTAINERS: Final = frozenset({tuple, list})
 
+Dumps = Callable[[Any], bytes]
 Loads = Callable[[bytes], Any]
 _T = TypeVar("_T")
 
@@ -116,11 +117,14 @@ class Payload(NamedTuple):
     flags: int = 0
 
 
-def encode_columns(keys: list[Key], values: list[Any], *, single: bool = False, stays_here: bool = False) -> Payload:
+def encode_columns(
+    keys: list[Key], values: list[Any], dumps: Dumps = PLAIN.dumps, *, single: bool = False, stays_here: bool = False
+) -> Payload:
     """The payload of a block. ``values`` holds one value per key if ``single``, else a list of values per key.
 
-    ``stays_here``: whoever reads it says so, too. Then plain data (str, bytes, numbers, None, and tuples and lists of
-    these) is marshalled, which with reading takes about 0.7 of the time (bench/blocks.py).
+    ``dumps`` pickles what is pickled. ``stays_here``: whoever reads it says so, too. Then plain data (str, bytes,
+    numbers, None, and tuples and lists of these) is marshalled, which with reading takes about 0.7 of the time
+    (bench/blocks.py).
     Raises whatever pickling a key or value raises.
     """
     if stays_here and _are_plain(keys) and _are_plain(values if single else list(chain.from_iterable(values))):
@@ -128,7 +132,7 @@ def encode_columns(keys: list[Key], values: list[Any], *, single: bool = False, 
             return Payload(marshal.dumps((_joined(keys) or keys, values), MARSHAL_VERSION), CODEC_MARSHAL)
         except ValueError:  # a string of more than two gigabytes
             pass
-    return Payload(pickle.dumps((keys, values), protocol=PICKLE_PROTOCOL), CODEC_PICKLE)
+    return Payload(dumps((keys, values)), CODEC_PICKLE)
 
 
 def _joined(keys: list[Key]) -> str:
@@ -299,7 +303,7 @@ def _read_block(file: BinaryIO, path: str, offset: int, end: int, size: int) -> 
 
 
 def decode_columns(
-    block: Block, loads: Loads = pickle.loads, *, stays_here: bool = False
+    block: Block, loads: Loads = PLAIN.loads, *, stays_here: bool = False
 ) -> tuple[list[Key], list[Any]]:
     """The keys of a block and, as ``block.single`` says, a value or a list of values for each.
 
@@ -307,8 +311,8 @@ def decode_columns(
     Python wrote on this machine for this job.
     Memory: a deflated payload is inflated to ``limits.INFLATED_BYTES_MAX`` at most.
     Raises: BlockCorrupt if the payload is not two columns of the announced sizes, or marshalled without permission;
-    InvalidEmission if one of the user's own classes cannot be unpickled here (the bytes are as they were written, so
-    another attempt would not help).
+    InvalidEmission if one of the user's own classes cannot be unpickled here, or ``loads`` refuses what is in it (the
+    bytes are as they were written, so another attempt would not help).
     """
     if block.codec == CODEC_TEXT:
         return read_text_columns(block, texttable.unpack)
@@ -375,6 +379,8 @@ def _unpickled(block: Block, loads: Loads) -> Any:
         return loads(block.payload)
     except passing(MemoryError):
         raise
+    except RefusedAsData as error:
+        raise InvalidEmission(f"block {block.path} at byte {block.offset} is refused: {error}") from error
     except BaseException as error:
         raise InvalidEmission(
             f"block {block.path} at byte {block.offset}: a key or value in it cannot be unpickled: "

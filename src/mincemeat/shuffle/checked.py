@@ -17,6 +17,7 @@ from mincemeat.interrupts import passing
 from mincemeat.model import Key, UserFunctions
 from mincemeat.shuffle.batches import Columns, columns_of, is_batch
 from mincemeat.shuffle.blame import Record, as_pair, blamed_pair, encode_or_blame, refused_pair
+from mincemeat.shuffle.block import Dumps
 from mincemeat.shuffle.group import GroupBuffer
 from mincemeat.shuffle.order import in_order
 from mincemeat.shuffle.partition import make_partitioner
@@ -54,7 +55,7 @@ def drain_checked(
     Memory: a batch of the buffer's, and at least all that one record emits.
     Raises: as ``drain``, and what ``overseer`` raises.
     """
-    check = _Check(functions, partitions)
+    check = _Check(functions, partitions, buffer.coding.dumps)
     waiting: list[_Emission[E]] = []
     pairs = 0
 
@@ -100,7 +101,8 @@ def drain_checked(
 class _Check:
     """What can be wrong with pairs of one job."""
 
-    def __init__(self, functions: UserFunctions, partitions: int) -> None:
+    def __init__(self, functions: UserFunctions, partitions: int, dumps: Dumps) -> None:
+        self._dumps = dumps
         side = map_side(functions)
         # What a combiner takes need not travel.
         self._values_travel = side.collectfn is None and side.fold is None
@@ -121,9 +123,9 @@ class _Check:
         if self._is_sorted:
             for key in columns.keys:
                 in_order([key])
-        _check_picklable(columns.keys, columns.keys)
+        _check_picklable(columns.keys, columns.keys, self._dumps)
         if self._values_travel:
-            _check_picklable(columns.keys, columns.values)
+            _check_picklable(columns.keys, columns.values, self._dumps)
         return columns
 
 
@@ -155,6 +157,6 @@ def _check_hashes(keys: list[Key], record: Record) -> None:
             raise blamed from blamed.__cause__
 
 
-def _check_picklable(keys: list[Key], column: list[Any]) -> None:
+def _check_picklable(keys: list[Key], column: list[Any], dumps: Dumps) -> None:
     if not {*map(type, column)} <= _PLAIN:
-        encode_or_blame(keys, column, single=True, function="mapfn", stays_here=False)
+        encode_or_blame(keys, column, dumps, single=True, function="mapfn", stays_here=False)

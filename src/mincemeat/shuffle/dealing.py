@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mincemeat.decoding.coding import Coding
 from mincemeat.interrupts import passing
 from mincemeat.model import Key, UserFunctions, Value
 from mincemeat.shuffle.blame import encode_or_blame, user_code_error
@@ -30,8 +31,8 @@ class Dealer:
     """Deals out to ``writer``. Each of its methods may raise UserCodeError and what ``writer`` raises.
 
     ``side``: what stands in for the combiner of ``functions``, as those who grouped the pairs see it.
-    ``is_near``: whoever reads the blocks is most likely on this machine; see ``Deflating``. ``with_digest``: what is
-    dealt out is known by its digest, see ``OutputDigest``.
+    ``coding``: how keys and values are pickled. ``is_near``: whoever reads the blocks is most likely on this machine;
+    see ``Deflating``. ``with_digest``: what is dealt out is known by its digest, see ``OutputDigest``.
     Memory: one partition at a time is pickled beside what is held.
     """
 
@@ -42,6 +43,7 @@ class Dealer:
         partitions: int,
         writer: BlockWriter,
         *,
+        coding: Coding,
         is_near: bool,
         with_digest: bool,
     ) -> None:
@@ -50,6 +52,7 @@ class Dealer:
         self._is_sorted = functions.sort
         self._splitters = functions.splitters if functions.sort and functions.partitionfn is None else None
         self._stays_here = functions.stays_here
+        self._dumps = coding.dumps
         self._deflating = Deflating(stays_here=functions.stays_here or is_near)
         self._digest = OutputDigest(partitions, side) if with_digest else None
         self._writer = writer
@@ -82,7 +85,9 @@ class Dealer:
                 holding.keys, holding.values = columns_in_order(holding.keys, holding.values)
             dealt = holding.dealt_by_index(self._partitioner.indices)
         for partition, keys, values in dealt:
-            payload = encode_or_blame(keys, values, single=True, function="mapfn", stays_here=self._stays_here)
+            payload = encode_or_blame(
+                keys, values, self._dumps, single=True, function="mapfn", stays_here=self._stays_here
+            )
             if self._digest is not None:
                 self._digest.take_columns(partition, keys, values, single=True, folded=False)
             payload = self._deflating.packed(payload)
@@ -102,7 +107,9 @@ class Dealer:
             single = pairs == len(keys)
             if single and not folded:
                 columns = [value for (value,) in columns]
-            payload = encode_or_blame(keys, columns, single=single, function=function, stays_here=self._stays_here)
+            payload = encode_or_blame(
+                keys, columns, self._dumps, single=single, function=function, stays_here=self._stays_here
+            )
             if self._digest is not None:
                 self._digest.take_columns(partition, keys, columns, single=single, folded=folded)
             payload = self._deflating.packed(payload)

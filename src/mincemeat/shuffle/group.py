@@ -25,6 +25,7 @@ from itertools import chain, groupby, islice
 from typing import Any, Protocol
 
 from mincemeat import limits
+from mincemeat.decoding.coding import PLAIN, Coding
 from mincemeat.errors import UserCodeError
 from mincemeat.interrupts import passing
 from mincemeat.model import Key, Pair, UserFunctions
@@ -65,7 +66,7 @@ class GroupBuffer:
     Memory: about ``memory_bytes`` and an eighth, by sampled sizes; values that suddenly grow may overshoot by one batch
     of ``limits.BATCH_PAIRS_MAX``. Dealing out pickles one partition at a time beside that. A ``Pairs`` or dict that
     ``mapfn`` gives is there beside it as a whole.
-    ``is_near``, ``with_digest``: see ``Dealer``.
+    ``coding``, ``is_near``, ``with_digest``: see ``Dealer``.
     Counts: ``records`` read, ``pairs`` emitted (before any combiner), ``spills``: how often the buffer was dealt out
     because it was full, so 0 when everything fitted.
     """
@@ -77,12 +78,16 @@ class GroupBuffer:
         memory_bytes: int,
         writer: BlockWriter,
         *,
+        coding: Coding = PLAIN,
         is_near: bool = False,
         with_digest: bool = False,
     ) -> None:
         self._mapfn = functions.mapfn or _identity
         self._side = map_side(functions)
-        self._dealer = Dealer(functions, self._side, partitions, writer, is_near=is_near, with_digest=with_digest)
+        self.coding = coding
+        self._dealer = Dealer(
+            functions, self._side, partitions, writer, coding=coding, is_near=is_near, with_digest=with_digest
+        )
         self._budget_bytes = memory_bytes
         self._holding: Holding | Ungrouped = Holding(self._side)
         self._held_bytes = 0.0

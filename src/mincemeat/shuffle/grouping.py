@@ -19,7 +19,6 @@ this version of Python makes its objects.
 
 from __future__ import annotations
 
-import pickle
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -27,6 +26,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mincemeat import limits
+from mincemeat.decoding.coding import PLAIN
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import Key, Span, Value
 from mincemeat.reducers import Fold
@@ -97,7 +97,7 @@ def read_groups(
     files: RegroupFiles,
     *,
     memory_bytes: int,
-    loads: Loads = pickle.loads,
+    loads: Loads = PLAIN.loads,
     stays_here: bool = False,
     fold: Fold | None = None,
     sort: bool = False,
@@ -110,7 +110,8 @@ def read_groups(
     says (see ``UserFunctions``): a list that is the receiver's own, or StoredValues, valid until the next step. With
     ``fold``, if all values suit it, a dict is FoldedGroups and has for each key what its values come to. If all blocks
     are text columns or text lists, it is a TextTable of that instead, or of the lists.
-    ``stays_here``: this build of Python on this machine wrote ``spans``; see ``decode_columns``.
+    ``loads``, ``stays_here``: how ``spans`` are read; see ``decode_columns``. What is dealt out again is read as it was
+    written here.
     Memory: about ``memory_bytes`` by sampled sizes, and one block; one dict is let go when the next is asked for.
     Raises: BlockCorrupt, naming file and byte offset (groups may have been yielded before); InvalidEmission for values
     that cannot be unpickled; UserCodeError for what cannot be sorted; SpillSpaceExhausted.
@@ -123,7 +124,7 @@ def read_columns(
     partitions: range,
     *,
     memory_bytes: int,
-    loads: Loads = pickle.loads,
+    loads: Loads = PLAIN.loads,
     stays_here: bool = False,
 ) -> list[tuple[int, Ungrouped | TextTable]] | None:
     """All pairs of ``spans`` as they stand, if that is no loss: every block has single values, and all fit.
@@ -187,8 +188,10 @@ class _Grouper:
         self, spans: Sequence[Span], partitions: range, dealt_by: Rule | None
     ) -> Iterator[tuple[int, dict[Key, Values] | TextTable]]:
         """``dealt_by``: the rule that made ``spans`` a part, None for what the map side wrote."""
-        stays_here = self._stays_here or dealt_by is not None  # what was dealt out was dealt out by us
-        reading = _Reading(spans, partitions, self._loads, stays_here)
+        loads, stays_here = self._loads, self._stays_here
+        if dealt_by is not None:  # what was dealt out was dealt out by us
+            loads, stays_here = PLAIN.loads, True
+        reading = _Reading(spans, partitions, loads, stays_here)
         held: Held = defaultdict(self._no_groups)
         self._fill(held, reading)
         if not reading.is_more:
@@ -199,7 +202,7 @@ class _Grouper:
         rule: Rule
         if self._sorts_keys and len(partitions) == 1:
             keys = _some_keys(held[partitions.start])
-            rule = next_ranges(spans, keys, self._loads, stays_here=stays_here, fraction_held=fraction_held)
+            rule = next_ranges(spans, keys, loads, stays_here=stays_here, fraction_held=fraction_held)
         else:
             rule = next_rule(partitions, dealt_by, fraction_held=fraction_held)
         try:
@@ -207,7 +210,7 @@ class _Grouper:
         except HashUnknown:  # of a key for which the job has a partitionfn
             held.clear()
             rule = ByOrdinal(rule.parts)
-            reading = _Reading(spans, partitions, self._loads, stays_here)
+            reading = _Reading(spans, partitions, loads, stays_here)
             regrouping = self._deal(held, reading, rule)
         del reading  # the last block with it
         yield from self._regrouped(regrouping, rule)
@@ -237,7 +240,7 @@ class _Grouper:
         elif self._sorts_values:
             from mincemeat.shuffle.value_order import sorted_values
 
-            with sorted_values(values, self._sort_by, self._files, self._memory_bytes, self._loads) as in_order:
+            with sorted_values(values, self._sort_by, self._files, self._memory_bytes) as in_order:
                 yield alone.partition, {alone.key: in_order}
         else:
             yield alone.partition, {alone.key: values}
@@ -306,7 +309,7 @@ class _Grouper:
     def _deal(self, held: Held, reading: _Reading, rule: Rule) -> Regrouping:
         """Deal out ``held``, then what is left to be read, a budget at a time."""
         with self._files.writing() as (path, writer):
-            regrouping = Regrouping(path, writer, rule, self._memory_bytes, self._loads)
+            regrouping = Regrouping(path, writer, rule, self._memory_bytes)
             self._deal_out(held, regrouping)
             fold = self._fold
             if fold in (Fold.SUM, Fold.ADD):

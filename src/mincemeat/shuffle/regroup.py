@@ -192,12 +192,11 @@ class Regrouping:
     Memory: what is handed in, pickled one part at a time; some 20 bytes a block besides, and for ByOrdinal the keys.
     """
 
-    def __init__(self, path: str, writer: BlockWriter, rule: Rule, memory_bytes: int, loads: Loads) -> None:
+    def __init__(self, path: str, writer: BlockWriter, rule: Rule, memory_bytes: int) -> None:
         self.path = path
         self._writer = writer
         self._rule = rule
         self._memory_bytes = memory_bytes
-        self._loads = loads
         self._spans: defaultdict[tuple[int, int], list[Span]] = defaultdict(list)
         self._alone: dict[Key, Alone] | None = None  # chosen when the first bufferful is there
 
@@ -244,7 +243,7 @@ class Regrouping:
     def _choose(self, partition: int, chosen: list[Key]) -> None:
         if isinstance(self._rule, ByRange):
             self._rule.cut_at(chosen)
-        self._alone = {key: Alone(partition, key, StoredValues(key, self.path, self._loads)) for key in chosen}
+        self._alone = {key: Alone(partition, key, StoredValues(key, self.path)) for key in chosen}
 
     def _take_out_those_alone(self, partition: int, groups: Groups) -> None:
         if self._alone is None:

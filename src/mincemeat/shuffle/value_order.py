@@ -17,7 +17,6 @@ from mincemeat.errors import MincemeatError
 from mincemeat.interrupts import passing
 from mincemeat.model import Key, Value
 from mincemeat.shuffle.blame import encode_or_blame, user_code_error
-from mincemeat.shuffle.block import Loads
 from mincemeat.shuffle.sizes import sampled_size
 from mincemeat.shuffle.store import RegroupFiles
 from mincemeat.shuffle.values import StoredValues
@@ -45,7 +44,7 @@ def sort_lists(groups: Mapping[Key, list[Value]], by: SortBy | None) -> None:
 
 @contextlib.contextmanager
 def sorted_values(
-    values: StoredValues, by: SortBy | None, files: RegroupFiles, memory_bytes: int, loads: Loads
+    values: StoredValues, by: SortBy | None, files: RegroupFiles, memory_bytes: int
 ) -> Iterator[StoredValues]:
     """``values`` in order, in a file of their own that is gone when the block ends.
 
@@ -53,7 +52,7 @@ def sorted_values(
     each time that there are more runs than can be merged at a time.
     Raises: UserCodeError naming the key, from what ``by`` or a comparison raised; BlockCorrupt; SpillSpaceExhausted.
     """
-    sorting = _Sorting(values.key, by, files, memory_bytes, loads)
+    sorting = _Sorting(values.key, by, files, memory_bytes)
     try:
         merged = sorting.merged(sorting.runs(values))
     except passing(MemoryError, MincemeatError):
@@ -66,11 +65,10 @@ def sorted_values(
 
 
 class _Sorting:
-    def __init__(self, key: Key, by: SortBy | None, files: RegroupFiles, memory_bytes: int, loads: Loads) -> None:
+    def __init__(self, key: Key, by: SortBy | None, files: RegroupFiles, memory_bytes: int) -> None:
         self._key = key
         self._by = by
         self._files = files
-        self._loads = loads
         self._run_bytes = memory_bytes / 2  # what sorting needs beside the values: their keys
         self._block_bytes = max(1, min(limits.STORED_BLOCK_BYTES, memory_bytes // limits.STORED_BLOCKS_MIN))
         self._runs_at_a_time = max(limits.STORED_BLOCKS_MIN, memory_bytes // self._block_bytes)
@@ -114,7 +112,7 @@ class _Sorting:
         pending = iter(values)
         room = 1
         with self._files.writing() as (path, writer):
-            stored = StoredValues(self._key, path, self._loads)
+            stored = StoredValues(self._key, path)
             while several := list(islice(pending, room)):
                 single = len(several) == 1
                 column = several if single else [several]

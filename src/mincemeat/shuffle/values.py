@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import itertools
 import operator
-import pickle
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeAlias, overload
 
+from mincemeat.decoding.forms import list_of
 from mincemeat.errors import MincemeatError
 from mincemeat.model import Key, Span, Value, describe_key
-from mincemeat.shuffle.block import Loads, decode_columns, iter_blocks
+from mincemeat.shuffle.block import decode_columns, iter_blocks
 
 _SHOWN = 3
 
@@ -34,10 +34,9 @@ class StoredValues(Sequence[Value]):
     Raises (all reading): BlockCorrupt; MincemeatError after ``close``.
     """
 
-    def __init__(self, key: Key, path: str, loads: Loads = pickle.loads) -> None:
+    def __init__(self, key: Key, path: str) -> None:
         self.key = key
         self.path = path
-        self._loads = loads
         self._offsets = array("Q")
         self._lengths = array("Q")
         self._ends = array("Q")  # how many values the blocks up to and including this one hold
@@ -125,7 +124,7 @@ class StoredValues(Sequence[Value]):
         return f"<{about}, on disk: [{shown}{', ...' if len(self) > _SHOWN else ''}]>"
 
     def __reduce__(self) -> tuple[Callable[[], list[Value]], tuple[()], None, Iterator[Value]]:
-        return list, (), None, iter(self)
+        return list_of, (), None, iter(self)
 
     # -- blocks ------------------------------------------------------------------------------------------
 
@@ -152,7 +151,7 @@ class StoredValues(Sequence[Value]):
             self._refuse()
         span = Span(self.path, self._offsets[block], self._lengths[block])
         (found,) = iter_blocks(span)
-        _, (entry,) = decode_columns(found, self._loads, stays_here=True)  # this process wrote it
+        _, (entry,) = decode_columns(found, stays_here=True)  # this process wrote it
         values: list[Value] = [entry] if found.single else entry
         return values
 
