@@ -80,6 +80,7 @@ def run(
     identity: str | os.PathLike[str] | None = None,
     host: str | None = None,
     port: int | None = None,
+    trust_workers: bool | None = None,
     progress: bool | None = None,
 ) -> ResultDict | Any:  # the latter a Results, if there is an output
     """Map and reduce ``datasource`` and return the results.
@@ -125,6 +126,10 @@ def run(
         journal: a file in which it is written down what is done. If this process dies, the same call goes on from
             there; when the results are there, it is removed. Beside it is a directory of what has to be kept meanwhile.
         password, identity, host, port: for the cluster engine, as in ``Server.run_server``.
+        trust_workers: for the cluster engine. False, the default: keys, values and results must be data (plain types,
+            the usual classes of the standard library, NumPy's arrays, pandas' frames, classes of the job's own
+            modules), and what a worker sends cannot be anything else. True: whatever can be pickled, which lets a
+            worker that lies run code in this process and in other workers' slots.
         progress: draw a progress line on standard error; default: if that is a terminal.
 
     Shape: a dict, each key once; in the order of the keys if ``sort``, else in none. It has an attribute ``failures``,
@@ -148,6 +153,7 @@ def run(
         identity=identity,
         host=host,
         port=port,
+        trust_workers=trust_workers,
     )
     # Last, because it may already make a file.
     sink = _sink(output)
@@ -311,6 +317,7 @@ def make_engine(
     identity: str | os.PathLike[str] | None = None,
     host: str | None = None,
     port: int | None = None,
+    trust_workers: bool | None = None,
 ) -> Engine:
     """The engine called ``name``, with those of the options that it honours; it refuses the others by name."""
     if workers is not None:
@@ -320,7 +327,8 @@ def make_engine(
     # Without backups is how the others carry jobs out. On one machine what makes an attempt slow is nearly always its
     # record, or what all slots share: a second one beside it would only take memory and cores from the others.
     network = {"password": password or None, "identity": identity, "host": host, "port": port}
-    others_cannot = {"backups": backups or None, **network}
+    # trust_workers: their workers are children of this process.
+    others_cannot = {"backups": backups or None, "trust_workers": trust_workers, **network}
     if name == "inline":
         # Nothing is carried out a second time there, so nothing can differ.
         noticing = None if checked_on_nondeterminism(on_nondeterminism) == "ignore" else on_nondeterminism
@@ -347,6 +355,7 @@ def make_engine(
             workers=workers or 0,
             split=split,
             journal=checked_journal(journal),
+            trust_workers=checked_bool("trust_workers", False if trust_workers is None else trust_workers),
         )
     raise InvalidJob(f"there is no engine {name!r}; choose one of 'inline', 'processes', 'cluster'")
 
@@ -386,6 +395,7 @@ class Server:
         slot_cpu: int | None = None,
         output: str | os.PathLike[str] | None = None,
         journal: str | os.PathLike[str] | None = None,
+        trust_workers: bool = False,
         progress: bool | None = None,
         on_listening: Callable[[int], None] | None = None,
     ) -> None:
@@ -410,6 +420,7 @@ class Server:
         self.slot_cpu = slot_cpu
         self.output = output
         self.journal = journal
+        self.trust_workers = trust_workers
         self.progress = progress
         self.on_listening = on_listening
 
@@ -445,6 +456,7 @@ class Server:
             workers=workers,
             split=None if self.split is None else checked_int("split", self.split, 1, 2**31),
             journal=checked_journal(self.journal),
+            trust_workers=checked_bool("trust_workers", self.trust_workers),
             on_listening=checked_callback("on_listening", self.on_listening),
         )
         sink = _sink(self.output)

@@ -71,7 +71,8 @@ class UserFunctions(NamedTuple):
     each partition. ``splitters``: where the range of one partition ends and the next begins, ascending, fewer than
     partitions; none: keys are dealt out by hash. ``sort_values``: True, or a key function as of ``list.sort``.
     ``output``: the form that reduce attempts write results in (``sinks/parts.py``); "": as blocks, for the caller.
-    ``stays_here``: every block is read by this very build of Python on this machine.
+    ``stays_here``: every block is read by this very build of Python on this machine. ``as_data``: whoever reads blocks
+    and results does not trust who wrote them (decoding/).
     """
 
     mapfn: MapFunction | None = None
@@ -83,6 +84,7 @@ class UserFunctions(NamedTuple):
     splitters: tuple[Key, ...] = ()
     output: str = ""
     stays_here: bool = False
+    as_data: bool = False
 
 
 class SlotLimits(NamedTuple):

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from mincemeat import limits
+from mincemeat.decoding.coding import PLAIN, Coding
 from mincemeat.errors import JobFailed, ProtocolError
 from mincemeat.model import AttemptId, Failure, FailureKind, Phase, TaskId, shorten, told
 
@@ -160,13 +161,26 @@ class RecordFailure(NamedTuple):
         return f"<RecordFailure {self.function} for key {self.key}: {what}>"
 
 
+def as_far_as_data(failure: Failure, coding: Coding) -> Failure:
+    """``failure`` without its exception or record where ``coding`` would not read them.
+
+    Threat: a pickle that runs when the user asks for ``exception``, or replays the record. What is left may be read by
+    plain pickle later, which comes to the same names. Test: test_hostile_report_runs_nothing.
+    """
+    exception = failure.exception if coding.is_data(failure.exception) else b""
+    data = failure.data if coding.is_data(failure.data) else b""
+    return failure._replace(exception=exception, data=data)
+
+
 class SetAside:
     """What the committed attempts of a job set aside: each task's once, whatever else was attempted.
 
+    ``coding``: how those who report may say what they send.
     Memory: reports as they came, up to ``limits.SET_ASIDE_KEPT_BYTES``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, coding: Coding = PLAIN) -> None:
+        self._coding = coding
         self._reports: dict[TaskId, tuple[str, str, int]] = {}
         self._bytes = 0
 
@@ -184,7 +198,7 @@ class SetAside:
         """In the order of the input, then of the reduce tasks, up to ``limits.FAILURES_LISTED_MAX``."""
         tasks = sorted(self._reports, key=lambda task: (task.phase is Phase.REDUCE, task.index))
         found = (
-            record_failure(failure, task, self._reports[task][2])
+            record_failure(as_far_as_data(failure, self._coding), task, self._reports[task][2])
             for task in tasks
             for failure in decode_report(self._reports[task][0], self._reports[task][1])
         )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mincemeat import attempt as attempts
 from mincemeat import interrupts
+from mincemeat.decoding.coding import PLAIN, Coding, DataCoding
 from mincemeat.describing import describe_failure
 from mincemeat.errors import BlockCorrupt
 from mincemeat.model import (
@@ -79,6 +80,7 @@ class Slot:
         self._say = say
         self._code = b""
         self._functions: UserFunctions | None = None
+        self._coding: Coding = PLAIN
         self._job: Header = {}
         self._store: JobStore | None = None
         self._limits = NO_LIMITS
@@ -158,6 +160,7 @@ class Slot:
                     attempt,
                     partitions=self._job["partitions"],
                     memory_bytes=self._job["memory_bytes"],
+                    coding=self._coding,
                     is_near=is_near,
                     care=care,
                     with_digest=self._job.get("digests", False),
@@ -172,6 +175,7 @@ class Slot:
                 store,
                 attempt,
                 memory_bytes=self._job["memory_bytes"],
+                coding=self._coding,
                 is_near=is_near,
                 care=care,
             )._asdict()
@@ -206,6 +210,8 @@ class Slot:
 
             try:
                 self._functions = usercode.load(self._code)
+                as_data = self._functions.as_data
+                self._coding = DataCoding(usercode.module_names(self._code)) if as_data else PLAIN
             except BaseException as error:
                 raise _CodeUnloadable(usercode.describe_load_error(error)) from error
         return self._functions

@@ -121,3 +121,13 @@ def uses_re_without_import(key: Any, value: Any) -> Iterator[tuple[Any, Any]]:
 
 def uses_hashlib_without_import(key: Any, value: Any) -> Iterator[tuple[Any, Any]]:
     yield hashlib.md5(b"").hexdigest(), value  # type: ignore[name-defined]  # noqa: F821
+
+
+def touches(key: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Says by a file that it was here."""
+    with open(path, "w", encoding="ascii"):
+        yield "touched", key
+
+
+def one_and_the_rest(key: Any, values: list[Any]) -> tuple[int, list[Any]]:
+    return len(values), values

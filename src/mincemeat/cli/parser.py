@@ -189,6 +189,7 @@ def _parse_run(words: list[str]) -> argparse.Namespace:
             ("--password-file", options.password_file),
             ("--password-fd", options.password_fd),
             ("--identity", options.identity),
+            ("--trust-workers", options.trust_workers),
         ):
             if value is not None:
                 parser.error(f"{option} is for the cluster engine, not for --engine {options.engine}")
@@ -292,6 +293,13 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "--journal",
         metavar="FILE",
         help="write down in FILE what is done: after a crash the same command goes on from there",
+    )
+    engine.add_argument(
+        "--trust-workers",
+        action="store_const",
+        const=True,
+        help="on a cluster: keys, values and results may be whatever can be pickled, so that a worker which lies can "
+        "run code here and in other workers' slots (default: they are data)",
     )
     engine.add_argument(
         "--progress",

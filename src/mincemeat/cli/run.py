@@ -104,6 +104,7 @@ def _engine(options: Namespace) -> Engine:
         slot_memory=options.slot_memory,
         slot_cpu=options.slot_cpu,
         journal=options.journal,
+        trust_workers=options.trust_workers,
         **network,
     )
 

@@ -5,11 +5,12 @@ Decides: type, text and chain of that exception. Does not know: engines.
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING, NoReturn
 
+from mincemeat.decoding.coding import PLAIN, Coding
 from mincemeat.errors import JobFailed, UserCodeError
 from mincemeat.model import AttemptId, Failure, FailureKind, TaskId
+from mincemeat.set_aside import as_far_as_data
 
 if TYPE_CHECKING:
     from mincemeat.scheduler.state import Counts
@@ -56,11 +57,14 @@ def job_error(
     attempt: AttemptId | None = None,
     attempts: int = 1,
     counts: Counts | None = None,
+    coding: Coding = PLAIN,
 ) -> Exception:
     """What the caller should see raised for ``failure``: the user's own exception, caused by the story, or the story.
 
-    An exception that would end the caller's program without a word (SystemExit and its like) is told, not raised.
+    An exception that would end the caller's program without a word (SystemExit and its like) is told, not raised. So is
+    one that ``coding`` does not read: of it there are its type's name, its text and its traceback.
     """
+    failure = as_far_as_data(failure, coding)
     story = JobFailed(
         _tell(failure, task, attempt, attempts, counts),
         task=str(task or ""),
@@ -75,7 +79,7 @@ def job_error(
         data=failure.data,
         reason=failure.message,
     )
-    original = _load_exception(failure)
+    original = _load_exception(failure, coding)
     if original is None:
         return story
     where = f" in {failure.function}" if failure.function else ""
@@ -86,11 +90,11 @@ def job_error(
     return original
 
 
-def _load_exception(failure: Failure) -> Exception | None:
+def _load_exception(failure: Failure, coding: Coding) -> Exception | None:
     if not failure.exception:
         return None
     try:
-        loaded = pickle.loads(failure.exception)
+        loaded = coding.loads(failure.exception)
     except Exception:  # noqa: BLE001 - unpickling an exception may run any constructor; the story remains
         return None
     return loaded if isinstance(loaded, Exception) else None
@@ -108,7 +112,7 @@ def preflight_error(failure: Failure) -> Exception:
         remote_traceback=failure.traceback,
         attempt="preflight",
     )
-    original = _load_exception(failure)
+    original = _load_exception(failure, PLAIN)  # of a process of our own
     if original is None:
         return story
     original.__cause__ = story

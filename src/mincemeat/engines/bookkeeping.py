@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mincemeat import limits
+from mincemeat.decoding.coding import PLAIN, Coding
 from mincemeat.model import Job, MapReport, Snapshot
 from mincemeat.scheduler.policy import attempt_bytes, next_split_records
 
@@ -168,11 +169,23 @@ class ResultDrain:
 
     ``hold``: not before ``release``, because some may have to be taken back.
     A sink with a form takes the file itself, which is a part in that form; any other gets the results in it.
-    ``stays_here``: slots of this machine write them, as in ``UserFunctions``.
+    ``stays_here``: slots of this machine write them, as in ``UserFunctions``. ``coding``: how they are read.
+    ``takes_parts``: False where results come in blocks even though the sink has a form.
     """
 
-    def __init__(self, sink: Sink, *, stays_here: bool = False, keep: bool = False, hold: bool = False) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        stays_here: bool = False,
+        keep: bool = False,
+        hold: bool = False,
+        coding: Coding = PLAIN,
+        takes_parts: bool = True,
+    ) -> None:
         self._sink = sink
+        self._coding = coding
+        self._takes_parts = takes_parts and bool(sink.form)
         self._keep = keep
         self._hold = hold
         self._stays_here = stays_here
@@ -200,12 +213,12 @@ class ResultDrain:
         if self._hold:
             return
         while (path := self._ready.pop(self._next, None)) is not None:
-            if self._sink.form:
+            if self._takes_parts:
                 self._sink.take_part(path, keep=self._keep)
             else:
                 from mincemeat.result_file import iter_results
 
-                self._sink.write(iter_results(path, stays_here=self._stays_here))
+                self._sink.write(iter_results(path, coding=self._coding, stays_here=self._stays_here))
                 if not self._keep:
                     os.unlink(path)
             self._next += 1

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from mincemeat import usercode
 from mincemeat.cluster.coordinator import Coordinator, JobEnded
+from mincemeat.decoding.coding import PLAIN, Coding, DataCoding
 from mincemeat.engines.base import OBSERVE_SECONDS, Observer
 from mincemeat.engines.blame import job_error, raise_original
 from mincemeat.engines.bookkeeping import Ledger, ResultDrain
@@ -73,7 +74,8 @@ def carry_out(
             scratch = Path(cleanup.enter_context(ScratchDirectory()))
         else:
             scratch = resumable.results_directory()
-        caller = _Caller(job, source, sink, split, resumable=resumable)
+        coding: Coding = DataCoding(usercode.module_names(code)) if job.functions.as_data else PLAIN
+        caller = _Caller(job, source, sink, split, coding, resumable=resumable)
         if resumable is None or resumable.is_new:
             # Workers may have what this machine has not, a package for example.
             caller.preflight = Preflight(job, is_everywhere=False)
@@ -190,6 +192,7 @@ class _Caller:
         source: Source,
         sink: Sink,
         split: int | None,
+        coding: Coding = PLAIN,
         *,
         resumable: Resumable | None = None,
         requests: Requests | None = None,
@@ -198,8 +201,15 @@ class _Caller:
         self._source = source
         self._ledger = Ledger(job, source, split, clock=clock)
         self._resumable = resumable
-        self._drain = ResultDrain(sink, keep=resumable is not None, hold=job.on_nondeterminism == "restart")
-        self._set_aside = SetAside()
+        self._coding = coding
+        self._drain = ResultDrain(
+            sink,
+            keep=resumable is not None,
+            hold=job.on_nondeterminism == "restart",
+            coding=coding,
+            takes_parts=bool(job.functions.output),
+        )
+        self._set_aside = SetAside(coding)
         self._requests: Requests = queue.SimpleQueue() if requests is None else requests
         self._clock = clock
         self._ended: JobEnded | None = None
@@ -294,7 +304,8 @@ class _Caller:
         if ended.error is not None:
             raise ended.error
         if ended.failure is not None:
-            raise job_error(ended.failure, ended.task, ended.attempt, ended.attempts, coordinator.counts())
+            counts = coordinator.counts()
+            raise job_error(ended.failure, ended.task, ended.attempt, ended.attempts, counts, self._coding)
         self._drain.release()
         self._drain.drain()
 

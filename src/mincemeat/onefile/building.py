@@ -21,7 +21,7 @@ from mincemeat.limits import VERSION
 
 # As docs/architecture.md has it: words and numbers first, then the pure floor, and up from there.
 READING_ORDER: Final = (
-    "limits", "errors", "model", "reducers",
+    "limits", "errors", "model", "decoding", "reducers",
     "scheduler", "wire",
     "interrupts", "sandbox", "scratch", "locks", "positions", "set_aside",
     "shuffle", "careful", "describing", "result_file",

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from mincemeat.model import UserFunctions
+from mincemeat.usercode.envelope import module_names
 from mincemeat.usercode.jobfile import load_job_file
 from mincemeat.usercode.loading import describe_load_error, explain_name_error, load
 
@@ -26,6 +27,7 @@ __all__ = [
     "is_by_value",
     "load",
     "load_job_file",
+    "module_names",
     "pack",
     "recipe_of",
     "travels_by_value",

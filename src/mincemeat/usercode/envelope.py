@@ -80,6 +80,18 @@ def encode(packed: Packed) -> bytes:
     return _PREFIX.pack(_MAGIC, _VERSION, len(head), len(body)) + head + body
 
 
+def module_names(code: bytes) -> frozenset[str]:
+    """The job's own modules: those whose functions and classes travel by value, and those that travel as source.
+
+    Cost: reads the header alone. Raises: ProtocolError if it is not packed code.
+    """
+    header = _header(code)
+    try:
+        return frozenset([*header["namespaces"], *(str(name) for name, *_ in header["modules"])])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(f"the job's code is damaged: its header does not name its modules ({error})") from error
+
+
 def decode(code: bytes) -> Packed:
     """What ``encode`` was given.
 
@@ -99,6 +111,14 @@ def decode(code: bytes) -> Packed:
 
 
 def _open(code: bytes) -> tuple[dict[str, Any], bytes]:
+    header = _header(code)
+    try:
+        return header, zlib.decompress(code[_PREFIX.size + _PREFIX.unpack_from(code)[2] :])
+    except zlib.error as error:
+        raise ProtocolError(f"the job's code is damaged: {error}") from error
+
+
+def _header(code: bytes) -> dict[str, Any]:
     import json
 
     if len(code) < _PREFIX.size or not code.startswith(_MAGIC):
@@ -112,15 +132,13 @@ def _open(code: bytes) -> tuple[dict[str, Any], bytes]:
     expected = _PREFIX.size + header_length + body_length
     if len(code) != expected:
         raise ProtocolError(f"the job's code is damaged: {len(code)} bytes instead of {expected}")
-    start = _PREFIX.size + header_length
     try:
-        header = json.loads(code[_PREFIX.size : start])
-        body = zlib.decompress(code[start:])
-    except (ValueError, RecursionError, zlib.error) as error:
+        header = json.loads(code[_PREFIX.size : _PREFIX.size + header_length])
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"the job's code is damaged: {error}") from error
     if not isinstance(header, dict):
         raise ProtocolError("the job's code is damaged: its header is no object")
-    return header, body
+    return header
 
 
 def _take_apart(header: dict[str, Any], body: bytes) -> Packed:
