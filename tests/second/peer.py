@@ -518,7 +518,8 @@ class Worker:
     """A worker of one slot.
 
     `mapfn(key, value)` gives pairs whose keys are texts, `reducefn(key, values)` a result: what the job's functions do.
-    `listens`: without it no other worker can fetch from this one, and the coordinator relays.
+    `listens`: without it no other worker can fetch from this one, and the coordinator relays. `kept`: an earlier one
+    that lost its connection, whose outputs it has.
     """
 
     def __init__(
@@ -530,6 +531,7 @@ class Worker:
         reducefn: Callable[[str, list[Any]], Any],
         *,
         listens: bool = True,
+        kept: Worker | None = None,
     ) -> None:
         self._server = (host, port)
         self._mapfn, self._reducefn = mapfn, reducefn
@@ -537,13 +539,15 @@ class Worker:
         self.done: list[str] = []  # the attempts that went well, in their order
         self.fetched: list[str] = []  # from whom blocks came, and which way
         self.served: list[str] = []  # to whom they went
-        self.outputs: dict[str, dict[int, bytes]] = {}  # attempt: partition: blocks
+        self.outputs: dict[str, dict[int, bytes]] = kept.outputs if kept else {}  # attempt: partition: blocks
+        self._held_job = kept.job["job"] if kept else ""
         self._unwanted: set[str] = set()
         self._is_leaving = False
         self._attempts: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.ticket_key = b""
         self._heard = time.monotonic()
-        self.welcome = self.job = Message("Bye", {})
+        self.welcome: Message = Message("Bye", {})
+        self.job: Message = self.welcome
         self._control, self._proven = join(host, port, password)
 
     def run(self) -> str:
@@ -574,6 +578,10 @@ class Worker:
         self._send("Leaving", reason=reason)
         self._control.close()
 
+    def break_off(self) -> None:
+        self._is_leaving = True
+        self._control.close()
+
     def _send(self, name: str, body: bytes = b"", /, **fields: Any) -> None:
         send(self._control, name, body, **fields)
 
@@ -597,9 +605,11 @@ class Worker:
             data_port=self.holder.port if self.holder else 0,
             data_fingerprint=self.holder.fingerprint.hex() if self.holder else "0" * 64,
             incarnation=secrets.token_hex(8),
-            held_job="",
-            held=0,
+            held_job=self._held_job,
+            held=len(self.outputs),
         )
+        if self.outputs:
+            self._send("Holding", attempts=list(self.outputs))
         self.welcome = self._receive()
         if self.welcome.name != "Welcome":
             raise Refused(str(self.welcome.fields))

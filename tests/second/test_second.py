@@ -187,6 +187,24 @@ def test_what_one_that_leaves_has_begun_is_done_by_others(tmp_path: Path) -> Non
     assert "m-00000.1" in last.done
 
 
+def test_one_that_comes_back_has_kept_its_outputs(tmp_path: Path) -> None:
+    def held_total(key: str, counts: list[int]) -> int:
+        gates.open_gate(tmp_path, "begun")
+        gates.pass_gate(tmp_path, "go")
+        return sum(counts)
+
+    with ServedJob(RECORDS, words, total) as job:
+        first = peer.Worker(LOOPBACK, job.port, "changeme", words, held_total)
+        with at_work(first):
+            gates.pass_gate(tmp_path, "begun")
+            first.break_off()
+        gates.open_gate(tmp_path, "go")
+        again = peer.Worker(LOOPBACK, job.port, "changeme", words, total, kept=first)
+        with at_work(again):
+            assert job.results() == counted(RECORDS)
+    assert {attempt[0] for attempt in again.done} == {"r"}
+
+
 class Forgetful(peer.Worker):
     """Has lost an output when it reduces for the first time."""
 
