@@ -61,6 +61,10 @@ def _message_of(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         hint = "memory ran out: run fewer slots at a time, or emit smaller values"
         text = f"{text}; {hint}" if text else hint
+        from mincemeat.sandbox.resources import memory_limit
+
+        if (size := memory_limit()) is not None:
+            text += f" (its process may have {size:,} bytes)"
     return text
 
 

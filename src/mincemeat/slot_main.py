@@ -227,11 +227,7 @@ class Slot:
                 traceback=described.traceback,
                 exception=described.exception,
             )
-        failure = describe_failure(error)
-        size = self._limits.memory_bytes
-        if size is not None and isinstance(error.__cause__ or error, MemoryError):
-            return failure._replace(message=f"{failure.message} (slot_memory allows {size:,} bytes)")
-        return failure
+        return describe_failure(error)
 
 
 class _CodeUnloadable(Exception):

@@ -151,7 +151,7 @@ def test_a_record_that_wants_more_memory_than_a_slot_has_is_named(who: str) -> N
         assert worker.wait(20) == 0
     story = str(raised.value.__cause__)
     assert "mapfn for key 3" in story
-    assert f"(slot_memory allows {300 * 2**20:,} bytes)" in story
+    assert f"(its process may have {300 * 2**20:,} bytes)" in story
 
 
 def test_a_record_that_wants_more_processor_time_than_an_attempt_has_is_named() -> None:

@@ -28,6 +28,14 @@ def limit_memory(size: int, *, for_ever: bool = False) -> None:
         _set(resource.RLIMIT_DATA, size, hard=size if for_ever else None)
 
 
+def memory_limit() -> int | None:
+    """How many bytes this process may have, if somebody has said."""
+    if sys.platform != "linux":
+        return None
+    size = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return None if size == resource.RLIM_INFINITY else size
+
+
 def start_cpu_limit(seconds: int) -> None:
     """From here on this process may use so much processor time until the next call; then SIGXCPU ends it."""
     if sys.platform != "win32":
