@@ -144,6 +144,7 @@ def test_the_page_names_the_limits_of_a_job() -> None:
     assert f"at most {limits.HELD_OUTPUTS_PER_MESSAGE:,} in each" in PAGE
     assert f"lets {limits.OUTBOX_MESSAGES_MAX:,} messages pile up" in PAGE
     assert f"r = min(partitions, {limits.DIGEST_RANGES_MAX})" in PAGE
+    assert f"are at most {limits.DECODED_DEPTH_MAX:,} deep" in " ".join(PAGE.split())
     assert f"is silent for {limits.LEASE_SECONDS:g} s" in PAGE
     assert limits.CHUNK_BYTES == 256 * 2**10
     assert "at most 256 KiB" in PAGE
