@@ -349,7 +349,7 @@ KEEP_OUTPUTS_SECONDS: Final = 600.0
 EXCEPTION_BYTES_MAX: Final = 256 * 2**10
 MESSAGE_CHARS_MAX: Final = 4096
 
-# The one file has 1.4 MB. What a server offers beyond this is something else, and is not kept.
+# The one file has 1.5 MB. What a server offers beyond this is something else, and is not kept.
 ONE_FILE_BYTES_MAX: Final = 16 * 2**20
 # It is there after so long over a line of 100 kbit/s. Who does not read it any faster holds a connection for nothing.
 ONE_FILE_SECONDS: Final = 120.0
