@@ -260,6 +260,10 @@ PREFLIGHT_PAIRS: Final = 1000
 # -- scheduler -------------------------------------------------------------------------------------------
 
 HEARTBEAT_SECONDS: Final = 2.0
+# What a worker lets a server ask for: many times as often as any does, and still no load. Tests hurry.
+HEARTBEAT_SECONDS_LEAST: Final = 0.005
+# A job's identity: the name of a script, and what tells its runs apart.
+JOB_ID_CHARS_MAX: Final = 1024
 # Four missed heartbeats: longer than a garbage collection or a busy machine's pause. With half a second until the next
 # tick, and a second and a half for a slow machine, whoever is frozen or cut off is noticed within ten.
 LEASE_SECONDS: Final = 8.0

@@ -34,7 +34,7 @@ class Relay(Channels):
         self.works = works
         self.asked = 0
 
-    async def get(self, request: messages.Get, path: Path) -> None:
+    async def get(self, request: messages.Get, path: Path, *, bytes_max: int | None = None) -> None:
         self.asked += 1
         assert request.what == "relay"
         if not self.works:

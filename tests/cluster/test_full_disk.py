@@ -50,7 +50,7 @@ def test_blocks_that_the_fetcher_has_no_room_for_are_not_held_against_their_hold
     """They were Unreachable: the holder's map tasks were done again, and its sixteenth loss ended the job."""
 
     class RelayToFullDisk(Relay):
-        async def get(self, request: messages.Get, path: Path) -> None:
+        async def get(self, request: messages.Get, path: Path, *, bytes_max: int | None = None) -> None:
             raise disk_full(str(path), 5)
 
     async def scenario() -> None:
@@ -70,7 +70,7 @@ def test_a_worker_with_no_room_for_the_code_fails_its_attempts_and_stays(
 ) -> None:
     """It left and joined again, for ever, and nobody was told why."""
 
-    async def get(self: Channels, request: messages.Get, path: Path) -> None:
+    async def get(self: Channels, request: messages.Get, path: Path, *, bytes_max: int | None = None) -> None:
         raise disk_full(str(path), 7)
 
     monkeypatch.setattr(Channels, "get", get)

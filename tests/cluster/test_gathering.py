@@ -48,7 +48,7 @@ def stretch(store: JobStore, attempts: list[AttemptId], path: Path) -> dict[int,
     data = b"".join(sent.chunks())
     assert len(data) == sent.size
     path.write_bytes(data)
-    return read_sections(path)
+    return read_sections(path, {attempt.task.index for attempt in attempts})
 
 
 def test_one_output_that_is_gone_does_not_keep_the_others_back(tmp_path: Path) -> None:
@@ -96,13 +96,9 @@ class World:
         write(self.other, "m-00001.0", "m-00003.0")
         self.fetches: list[list[int]] = []
         (directory / "fetched").mkdir()
-        inputs = {
-            "holders": [
-                {"worker": name, "host": "h", "port": 1, "fingerprint": "00" * 32, "ticket": "t"}
-                for name in ("me", "other")
-            ],
-            "maps": [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 0, 1)],
-        }
+        holders = [Holder(name, "h", 1, "00" * 32, "t") for name in ("me", "other")]
+        names = ("m-00000.0", "m-00001.0", "m-00002.1", "m-00003.0")
+        inputs = holders, [(AttemptId.parse(name), place % 2) for place, name in enumerate(names)]
         self.gathering = Gathering(self, self.own, "job", PARTITIONS, inputs, directory / "fetched")  # type: ignore[arg-type]
 
     worker = "me"

@@ -276,7 +276,7 @@ def _read_with_table(payload: bytes, codec_of_block: int) -> None:
 
 
 def read_stretch(data: bytes, chance: random.Random) -> None:
-    read_sections(Path(_written(data)))
+    read_sections(Path(_written(data)), range(2**32))
 
 
 # -- what else comes from elsewhere ------------------------------------------------------------------------

@@ -16,13 +16,13 @@ import asyncio
 import json
 import logging
 import struct
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mincemeat import limits
 from mincemeat.errors import BlockCorrupt, ConnectionFailed, RemoteProtocolError
-from mincemeat.model import AttemptId, Span
+from mincemeat.model import AttemptId, Phase, Span
 from mincemeat.shuffle.damage import is_damage
 from mincemeat.shuffle.store import writing_file
 from mincemeat.wire import messages
@@ -50,7 +50,15 @@ def decode_attempts(body: bytes) -> list[AttemptId]:
         raise RemoteProtocolError("the list of map outputs is not JSON") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RemoteProtocolError("the list of map outputs is not a list of names")
-    return [AttemptId.parse(name) for name in names]
+    attempts = list(map(AttemptId.parse, dict.fromkeys(names)))
+    # Threat: a list of the same output over and over would keep its holder busy for longer than its lease.
+    if len(names) > limits.OUTPUTS_PER_FETCH_MAX or len(set(attempts)) < len(names):
+        raise RemoteProtocolError(
+            f"the list of map outputs has some of them twice, or more than {limits.OUTPUTS_PER_FETCH_MAX}"
+        )
+    if any(attempt.task.phase is not Phase.MAP for attempt in attempts):
+        raise RemoteProtocolError("the list of map outputs has others in it")
+    return attempts
 
 
 class Stretch:
@@ -159,10 +167,11 @@ async def save(body: AsyncIterator[bytes], path: Path, size: int | None = None) 
     return written
 
 
-def read_sections(path: Path) -> dict[int, Span | None]:
+def read_sections(path: Path, expected: Collection[int]) -> dict[int, Span | None]:
     """Where the blocks of each map output lie in a saved stretch; None for one that its holder no longer has.
 
-    Raises: RemoteProtocolError if the sections do not add up to the file.
+    Raises: RemoteProtocolError for one that is not ``expected`` or comes twice, and if the sections do not add up to
+    the file. Threat: a stretch of nothing but heads would be as many spans in memory.
     """
     spans: dict[int, Span | None] = {}
     end = path.stat().st_size
@@ -174,6 +183,8 @@ def read_sections(path: Path) -> dict[int, Span | None]:
             if len(head) < _SECTION.size:
                 raise RemoteProtocolError("a stretch of blocks ends inside a section's head")
             index, length = _SECTION.unpack(head)
+            if index not in expected or index in spans:
+                raise RemoteProtocolError("a stretch of blocks holds other map outputs than were asked for")
             position += _SECTION.size
             if length == _GONE:
                 spans[index] = None

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import logging
 import pickle
 import shutil
@@ -29,6 +28,7 @@ from mincemeat.cluster.blocks import read_span, receive_answer
 from mincemeat.cluster.fetching import Channels, Fetcher, Unreachable, get
 from mincemeat.cluster.gathering import Gathering
 from mincemeat.cluster.keeping import POSITIONS
+from mincemeat.cluster.orders import decode_inputs
 from mincemeat.errors import MincemeatError, SpillSpaceExhausted
 from mincemeat.model import NO_LIMITS, AttemptId, Failure, FailureKind, RecordMark, SlotLimits, Span, shorten
 from mincemeat.sandbox.resources import CAN_LIMIT_CPU, CAN_LIMIT_MEMORY
@@ -145,7 +145,9 @@ class Carrier:
             header, body = {"do": "map", "attempt": start.attempt, "splits": start.split_bytes}, start.body
             if len(body) != sum(start.split_bytes):
                 make_directory(directory)
-                await self._channels.get(get("split", self.job, start.attempt), directory / "payloads")
+                await self._channels.get(
+                    get("split", self.job, start.attempt), directory / "payloads", bytes_max=sum(start.split_bytes)
+                )
                 header["payloads"] = str(directory / "payloads")
             header |= self._care(start)
             reply, body = await self._in_slot(header, body, splits=len(start.split_bytes))
@@ -185,9 +187,11 @@ class Carrier:
             inputs = start.body
             if len(inputs) != start.inputs_bytes:
                 path = directory / "inputs"
-                await self._channels.get(get("inputs", self.job, start.attempt), path)
+                # Who asks is told of what there is now, which is hardly more.
+                most = 2 * start.inputs_bytes + limits.INLINE_BODY_BYTES
+                await self._channels.get(get("inputs", self.job, start.attempt), path, bytes_max=most)
                 inputs = path.read_bytes()
-            gathering = Gathering(self._fetcher, self._store, self.job, partitions, json.loads(inputs), directory)
+            gathering = Gathering(self._fetcher, self._store, self.job, partitions, decode_inputs(inputs), directory)
             await gathering.gather()
             reply, body = await self._reduce_in_slot(start, gathering.spans)
             while reply["did"] == "damaged":  # twice at most: then it raises

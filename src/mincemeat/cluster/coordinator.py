@@ -29,6 +29,7 @@ from mincemeat.cluster.outside import OUTSIDE, Door, Outside
 from mincemeat.cluster.recording import Recorder
 from mincemeat.cluster.reports import read_failure, unsuitable
 from mincemeat.cluster.roster import Roster, WorkerRecord
+from mincemeat.cluster.saying import said_in_line
 from mincemeat.cluster.supply import Supply
 from mincemeat.cluster.updating import how_to_become, tell_release
 from mincemeat.errors import ConnectionFailed, ProtocolError, RemoteProtocolError
@@ -49,6 +50,8 @@ log = logging.getLogger("mincemeat")
 
 # The machine asks for a tick when something may be due; this bounds how late it gets one.
 _TICK_SECONDS = 0.5
+# What a worker says of the attempts that it was given.
+_OF_ATTEMPTS = (messages.MapDone, messages.ReduceDone, messages.AttemptFailed, messages.BlocksUnreachable)
 # Results are there: workers get this long to take the good-bye before their connections close.
 _GOODBYE_SECONDS = 0.5
 
@@ -373,6 +376,7 @@ class Coordinator:
         if reason:
             await _refuse(connection, reason)
             return
+        self._check_holding(hello, outputs)
         record = self._roster.add(connection, hello)
         log.info("worker %s joined with %d slots (%r)", record.worker, hello.slots, shorten(hello.hostname))
         self._welcome(record)
@@ -420,13 +424,29 @@ class Coordinator:
         """What the worker holds of this job from an earlier connection."""
         if not 0 <= hello.held <= limits.HELD_OUTPUTS_MAX:
             raise RemoteProtocolError(f"a worker says that it holds {hello.held} outputs")
-        names: list[str] = []
-        while len(names) < hello.held:
+        outputs: list[AttemptId] = []
+        left = hello.held
+        while left > 0:
             holding = await asyncio.wait_for(connection.receive(), limits.HANDSHAKE_SECONDS)
             if not isinstance(holding, messages.Holding) or not holding.attempts:
                 raise RemoteProtocolError(f"{type(holding).__name__} came where Holding is due")
-            names += holding.attempts
-        return tuple(map(AttemptId.parse, names)) if hello.held_job == self._job.job_id else ()
+            left -= len(holding.attempts)
+            # As they come: a name that is none may be as long as a frame, and there may be millions of them.
+            named = map(AttemptId.parse, holding.attempts)
+            if hello.held_job == self._job.job_id:
+                outputs += named
+        return tuple(outputs)
+
+    def _check_holding(self, hello: messages.Hello, outputs: Iterable[AttemptId]) -> None:
+        """Raises: RemoteProtocolError for an output that is another worker's, which is connected.
+
+        Threat: whoever named the outputs of everybody else would have them all, and could take them away. One that
+        comes back before its earlier connection was seen to end is the same process.
+        """
+        for attempt in outputs:
+            holder = self._roster.find(self._machine.holder_of(attempt))
+            if holder is not None and not hello.incarnation == holder.hello.incarnation != "":
+                raise RemoteProtocolError(f"it says that it holds the output of {attempt}, which {holder.worker} has")
 
     def _welcome(self, record: WorkerRecord) -> None:
         record.send(
@@ -483,7 +503,9 @@ class Coordinator:
             log.info("worker %s wants to leave and gets no more attempts", worker)
             self.handle(events.WorkerDraining(worker))
             return
-        if getattr(message, "job", None) != self._job.job_id:
+        if not isinstance(message, _OF_ATTEMPTS):
+            raise RemoteProtocolError(f"worker {worker} sent {type(message).__name__}, which a worker does not send")
+        if message.job != self._job.job_id:
             return  # late, from an earlier job of this worker
         match message:
             case messages.MapDone():
@@ -492,22 +514,16 @@ class Coordinator:
                 self._committer.reduce_done(worker, message)
             case messages.AttemptFailed():
                 attempt = AttemptId.parse(message.attempt)
-                failure = read_failure(message, worker)
+                failure = read_failure(message, worker, self._job)
                 if failure.kind is FailureKind.SYSTEM:  # somebody has to do something about that machine
                     log.warning("worker %s could not carry out %s: %s", worker, attempt, failure.message)
+                self._supply.drop_result(worker, attempt)
                 self.handle(events.AttemptFailed(worker, attempt, failure))
             case messages.BlocksUnreachable():
+                attempt, reason = AttemptId.parse(message.attempt), said_in_line(message.reason)
                 if message.damaged:  # a disk that does this once may do so again
-                    log.warning("blocks for %s on worker %s are damaged: %s", message.attempt, worker, message.reason)
-                self.handle(
-                    events.BlocksUnreachable(
-                        worker, AttemptId.parse(message.attempt), tuple(message.maps), message.reason, message.damaged
-                    )
-                )
-            case _:
-                raise RemoteProtocolError(
-                    f"worker {worker} sent {type(message).__name__}, which a worker does not send"
-                )
+                    log.warning("blocks for %s on worker %s are damaged: %s", attempt, worker, reason)
+                self.handle(events.BlocksUnreachable(worker, attempt, tuple(message.maps), reason, message.damaged))
 
 
 async def _refuse(connection: Connection, reason: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ from mincemeat.cluster.blocks import (
 )
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.outside import OUTSIDE, Outside
+from mincemeat.cluster.saying import said_in_line
 from mincemeat.errors import ConnectionFailed, MincemeatError, RemoteProtocolError, SpillSpaceExhausted
 from mincemeat.model import AttemptId, Span
 from mincemeat.shuffle.store import JobStore
@@ -65,6 +66,7 @@ class HolderServer:
         self._key = b""
         self._job = ""
         self._store: JobStore | None = None
+        self._connections: Counter[str] = Counter()
 
     @property
     def fingerprint(self) -> bytes:
@@ -86,21 +88,41 @@ class HolderServer:
         await self._listener.close()
 
     async def _on_connection(self, connection: Connection) -> None:
-        while True:
-            request = await connection.receive()
-            if not isinstance(request, messages.Get) or request.what != "blocks":
-                raise RemoteProtocolError(f"a fetcher sent {type(request).__name__} where Get blocks is due")
-            store = self._store
-            if (
-                store is None
-                or request.job != self._job
-                or not tickets.is_ticket_valid(self._key, request.job, request.fetcher, request.ticket)
-            ):
-                # Without an answer, which would say that the blocks cannot be had: an honest fetcher, whose ticket was
-                # revoked together with somebody else's, asks the server then.
-                log.warning("%s:%d asked for blocks without a valid ticket", *connection.peer[:2])
-                return
-            await answer_with_blocks(connection, store, request.body, request.first_partition, request.last_partition)
+        """Threat: a fetcher opens connections without end, and reads from none of them what is waiting there."""
+        fetcher = ""
+        try:
+            while (request := await self._receive_request(connection)) is not None:
+                if not fetcher:
+                    if self._connections[request.fetcher] >= limits.CHANNELS_PER_WORKER_MAX:
+                        raise RemoteProtocolError("a fetcher has as many connections as it may already")
+                    fetcher = request.fetcher
+                    self._connections[fetcher] += 1
+                elif request.fetcher != fetcher:
+                    raise RemoteProtocolError("a fetcher says that it is another one")
+                assert self._store is not None
+                await answer_with_blocks(
+                    connection, self._store, request.body, request.first_partition, request.last_partition
+                )
+        finally:
+            self._connections[fetcher] -= 1
+            if self._connections[fetcher] <= 0:
+                del self._connections[fetcher]
+
+    async def _receive_request(self, connection: Connection) -> messages.Get | None:
+        """The next request of somebody who may have the blocks; None: it may not."""
+        request = await connection.receive()
+        if not isinstance(request, messages.Get) or request.what != "blocks":
+            raise RemoteProtocolError(f"a fetcher sent {type(request).__name__} where Get blocks is due")
+        if (
+            self._store is None
+            or request.job != self._job
+            or not tickets.is_ticket_valid(self._key, request.job, request.fetcher, request.ticket)
+        ):
+            # Without an answer, which would say that the blocks cannot be had: an honest fetcher, whose ticket was
+            # revoked together with somebody else's, asks the server then.
+            log.warning("%s:%d asked for blocks without a valid ticket", *connection.peer[:2])
+            return None
+        return request
 
 
 async def answer_with_blocks(connection: Connection, store: JobStore, body: bytes, first: int, last: int) -> None:
@@ -142,15 +164,20 @@ class Channels:
                 raise
             self._idle.append(connection)
 
-    async def get(self, request: messages.Get, path: Path) -> None:
-        """Save what ``request`` asks for at ``path``. Raises: MincemeatError with the server's words if it refuses."""
+    async def get(self, request: messages.Get, path: Path, *, bytes_max: int | None = None) -> None:
+        """Save what ``request`` asks for at ``path``: no more than ``bytes_max``, for what goes into memory then.
+
+        Raises: MincemeatError with the server's words if it refuses.
+        """
         async with self.channel() as connection:
             await connection.send(request)
             answer = await receive_answer(connection)
             if answer.ok:
+                if bytes_max is not None and not 0 <= answer.size <= bytes_max:
+                    raise RemoteProtocolError(f"at most {bytes_max} bytes are due, and the server has {answer.size}")
                 await save(connection.receive_body(), path, answer.size if answer.size >= 0 else None)
         if not answer.ok:
-            raise MincemeatError(answer.message)
+            raise MincemeatError(said_in_line(answer.message, limits.MESSAGE_CHARS_MAX))
 
     def close(self) -> None:
         for connection in self._idle:
@@ -206,8 +233,8 @@ class Fetcher:
         try:
             if not await self._fetch_directly(holder, request, path):
                 await self._channels.get(replace(request, what="relay", ticket=""), path)
-            spans = read_sections(path)
-            if spans.keys() != set(maps):
+            spans = read_sections(path, set(maps))
+            if len(spans) != len(maps):
                 raise RemoteProtocolError(f"worker {holder.worker} sent other map outputs than it was asked for")
         except SpillSpaceExhausted:  # our own disk, and not the holder's fault
             raise
@@ -264,7 +291,7 @@ async def _transfer(connection: Connection, request: messages.Get, path: Path) -
     except TimeoutError:
         raise ConnectionFailed(f"no answer within {limits.LEASE_SECONDS:g} seconds") from None
     if not answer.ok:
-        raise MincemeatError(answer.message)
+        raise MincemeatError(said_in_line(answer.message, limits.MESSAGE_CHARS_MAX))
     await save(timely(connection.receive_body()), path, answer.size)
 
 

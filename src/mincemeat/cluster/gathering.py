@@ -16,12 +16,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from mincemeat import limits
 from mincemeat.cluster.fetching import Fetcher, Holder, Unreachable
 from mincemeat.errors import BlockCorrupt
-from mincemeat.model import AttemptId, Phase, Span, TaskId
+from mincemeat.model import AttemptId, Span
 from mincemeat.shuffle.damage import is_damage
 from mincemeat.shuffle.store import JobStore
 
@@ -29,7 +28,8 @@ log = logging.getLogger("mincemeat")
 
 
 class Gathering:
-    """What the reduce attempt that reduces ``partitions`` reads. ``inputs``: the coordinator's list, from its JSON.
+    """What the reduce attempt that reduces ``partitions`` reads. ``inputs``: the coordinator's list, as of
+    ``orders.decode_inputs``.
 
     Copies lie in ``directory``, which is the caller's to remove.
     """
@@ -40,7 +40,7 @@ class Gathering:
         store: JobStore,
         job: str,
         partitions: range,
-        inputs: dict[str, Any],
+        inputs: tuple[list[Holder], list[tuple[AttemptId, int]]],
         directory: Path,
     ) -> None:
         self._fetcher = fetcher
@@ -48,11 +48,7 @@ class Gathering:
         self._job = job
         self._partitions = partitions
         self._directory = directory
-        self._holders = [Holder(**described) for described in inputs["holders"]]
-        # In map order: each output, and its holder's place in the list of them.
-        self._outputs: list[tuple[AttemptId, int]] = [
-            (AttemptId(TaskId(Phase.MAP, index), number), position) for index, number, position in inputs["maps"]
-        ]
+        self._holders, self._outputs = inputs
         self._found: dict[int, list[Span]] = {}
         self._rounds = 0
 

@@ -30,7 +30,9 @@ from mincemeat.cluster.fetching import (
     is_loopback,
 )
 from mincemeat.cluster.keeping import JOB, OUTPUTS
+from mincemeat.cluster.orders import check_job, check_start, check_welcome, read_key
 from mincemeat.cluster.outside import OUTSIDE, Outside
+from mincemeat.cluster.saying import said_in_line
 from mincemeat.cluster.updating import Updater
 from mincemeat.errors import (
     ConnectionFailed,
@@ -47,6 +49,8 @@ from mincemeat.wire import messages
 
 log = logging.getLogger("mincemeat")
 
+# A refusal is a sentence or two that say what to do.
+_REASON_CHARS_MAX = 1000
 # A worker that is stopped says so if that takes no longer.
 _LEAVING_SECONDS = 1.0
 
@@ -91,7 +95,9 @@ class WorkerSession:
         self._carrier: Carrier | None = None
         self._has_code = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._serving: dict[asyncio.Task[None], None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._has_job = False
         self._ticket_key = b""
         self._has_joined = self._is_over = False
         # Until when it goes on: without end, until it is drained.
@@ -149,9 +155,10 @@ class WorkerSession:
         while True:
             message = await self._connection.receive()
             if isinstance(message, messages.Bye):
-                log.info("the server says good-bye: %s", message.reason)
+                reason = said_in_line(message.reason)
+                log.info("the server says good-bye: %s", reason)
                 if message.again:
-                    raise ConnectionFailed(message.reason)
+                    raise ConnectionFailed(reason)
                 return
             self._handle(message)
 
@@ -196,12 +203,13 @@ class WorkerSession:
         except TimeoutError:
             raise ConnectionFailed(f"no welcome within {limits.HANDSHAKE_SECONDS:g} seconds") from None
         if isinstance(answer, messages.Refused):
-            raise JoinRefused(f"the server does not take this worker: {answer.reason}")
+            raise JoinRefused(f"the server does not take this worker: {said_in_line(answer.reason, _REASON_CHARS_MAX)}")
         if isinstance(answer, messages.Bye):
-            raise ConnectionFailed(f"the server is just closing: {answer.reason}")
+            raise ConnectionFailed(f"the server is just closing: {said_in_line(answer.reason)}")
         if not isinstance(answer, messages.Welcome):
             raise RemoteProtocolError(f"{type(answer).__name__} came where Welcome is due")
-        self._ticket_key = bytes.fromhex(answer.ticket_key)
+        check_welcome(answer)
+        self._ticket_key = read_key(answer.ticket_key)
         return answer
 
     def _held_outputs(self) -> list[AttemptId]:
@@ -248,12 +256,13 @@ class WorkerSession:
             case messages.Heartbeat():
                 pass
             case messages.JobStart():
+                check_job(message)
+                if self._has_job:
+                    raise RemoteProtocolError("the server began a second job")
+                self._has_job = True
                 self._spawn(self._begin, message)
             case messages.MapStart() | messages.ReduceStart():
-                AttemptId.parse(message.attempt)  # it becomes a file's name
-                task = self._spawn(self._attempt, message)
-                self._running[message.attempt] = task
-                task.add_done_callback(lambda _: self._running.pop(message.attempt, None))
+                self._start(message)
             case messages.AttemptCancel():
                 running = self._running.get(message.attempt)
                 if running is not None:
@@ -262,12 +271,31 @@ class WorkerSession:
                 for name in message.attempts:
                     self._store.drop(AttemptId.parse(name))
             case messages.NewEpoch():
-                self._ticket_key = bytes.fromhex(message.ticket_key)
+                self._ticket_key = read_key(message.ticket_key)
                 self._holder.renew(self._ticket_key)
+            case messages.Serve() if len(self._serving) >= limits.CHANNELS_PER_WORKER_MAX:
+                log.info("the server asks for more uploads at a time than it may; it gets no answer to this one")
             case messages.Serve():
-                self._spawn(self._upload_blocks, message)
+                task = self._spawn(self._upload_blocks, message)
+                self._serving[task] = None
+                task.add_done_callback(self._serving.pop)
             case _:
                 raise RemoteProtocolError(f"{type(message).__name__} is not a message to a worker")
+
+    def _start(self, start: messages.MapStart | messages.ReduceStart) -> None:
+        check_start(start)
+        name = start.attempt
+        wanted = [running for running, task in self._running.items() if not task.cancelling()]
+        # A slot's next attempt may come before the last word of the one before it has left.
+        if name in wanted or len(wanted) >= 2 * self._slots + limits.DATA_CONNECTIONS_PER_PEER:
+            raise RemoteProtocolError(f"the server starts {name} on a worker that has {len(wanted)} attempts already")
+        task = self._running[name] = self._spawn(self._attempt, start)
+
+        def forget(ended: asyncio.Task[None]) -> None:
+            if self._running.get(name) is ended:  # and not another one of that name
+                del self._running[name]
+
+        task.add_done_callback(forget)
 
     async def _begin(self, job: messages.JobStart) -> None:
         self.keep_seconds = job.keep_seconds
@@ -281,7 +309,7 @@ class WorkerSession:
                     self._job_mark.write_text(job.job, "ascii")
             if len(code) != job.code_bytes:
                 path = self._scratch / "code"
-                await self._channels.get(get("code", job.job), path)
+                await self._channels.get(get("code", job.job), path, bytes_max=job.code_bytes)
                 code = path.read_bytes()
         except OSError as error:
             if isinstance(error, ConnectionFailed):

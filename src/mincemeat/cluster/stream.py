@@ -49,6 +49,7 @@ class TlsStream(asyncio.Protocol):
         self._close_timer: asyncio.TimerHandle | None = None
         self._incoming = self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
+        self._sent_bytes = 0
         self.last_received = self._loop.time()
 
     # -- called by asyncio -------------------------------------------------------------------------------
@@ -229,8 +230,29 @@ class TlsStream(asyncio.Protocol):
             raise ConnectionFailed(f"the connection broke ({_reason(error)})") from error
         self._flush()
         if not self._writable.is_set():
-            await self._writable.wait()
+            await self._wait_until_writable()
             self._check_is_open()
+
+    async def _wait_until_writable(self) -> None:
+        """Raises: ConnectionFailed when the peer has taken nothing for a lease.
+
+        Threat: a peer that asks and does not read, to keep what others wait for: their places, and this side's memory.
+        """
+        while not self._writable.is_set():
+            taken = self._taken_bytes()
+            try:
+                async with asyncio.timeout(limits.LEASE_SECONDS):
+                    await self._writable.wait()
+            except TimeoutError:
+                if self._taken_bytes() == taken:
+                    self.abort()
+                    raise ConnectionFailed(
+                        f"the peer takes nothing of what it is sent, for {limits.LEASE_SECONDS:g} seconds"
+                    ) from None
+
+    def _taken_bytes(self) -> int:
+        """How much of what was sent has left this process."""
+        return self._sent_bytes - self._plain.get_write_buffer_size()
 
     def _check_is_open(self) -> None:
         if self._is_closing or self._lost.done() or self._plain.is_closing():
@@ -238,7 +260,9 @@ class TlsStream(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self._outgoing.pending and not self._plain.is_closing():
-            self._plain.write(self._outgoing.read())
+            data = self._outgoing.read()
+            self._sent_bytes += len(data)
+            self._plain.write(data)
 
     # -- the end -----------------------------------------------------------------------------------------
 

@@ -18,8 +18,9 @@ from mincemeat import limits
 from mincemeat.cluster.blocks import receive_answer, save, timely
 from mincemeat.cluster.connection import Connection
 from mincemeat.cluster.roster import Roster, WorkerRecord
+from mincemeat.cluster.saying import said_in_line
 from mincemeat.errors import ConnectionFailed, MincemeatError, ProtocolError, RemoteProtocolError
-from mincemeat.model import AttemptId, Failure, FailureKind
+from mincemeat.model import AttemptId, Failure, FailureKind, Phase, shorten
 from mincemeat.scheduler import events
 from mincemeat.scheduler.machine import Machine
 from mincemeat.shuffle.store import writing_file
@@ -74,6 +75,8 @@ class Supply:
         self._handle = handle
         self.payloads: dict[int, bytes] = {}
         self._inputs: _Inputs | None = None
+        # Attempts whose results are on their way, each by one connection.
+        self._uploading: set[AttemptId] = set()
         self._relays: dict[str, _Relay] = {}
         self._relay_count = 0
 
@@ -136,7 +139,7 @@ class Supply:
                 return len(payload), _in_chunks(payload)
             case "split-data" if 0 <= get.split < len(splits):
                 return -1, _in_thread(self._reader.data_chunks(splits[get.split]))
-        raise RemoteProtocolError(f"a worker asked for {get.what!r} of {attempt}, which is not to be had")
+        raise RemoteProtocolError(f"a worker asked for {shorten(get.what)!r} of {attempt}, which is not to be had")
 
     def inputs_for(self, fetcher: WorkerRecord) -> bytes:
         """Where the map outputs lie, in map order, with a ticket for each holder. Only when a reduce attempt starts.
@@ -160,10 +163,16 @@ class Supply:
     async def _take_result(self, record: WorkerRecord, connection: Connection, put: messages.Put) -> None:
         attempt = AttemptId.parse(put.name)
         body = connection.receive_body()
+        if attempt.task.phase is not Phase.REDUCE:
+            raise RemoteProtocolError(f"{attempt} is not a reduce attempt, and has no results")
+        if attempt in self._uploading:  # what is checked would not be what is there in the end
+            raise RemoteProtocolError(f"results of {attempt} are on their way already")
         if put.job == self._job_id and self._machine.is_running(record.worker, attempt):
+            self._uploading.add(attempt)
             try:
                 await save(body, self._upload_path(record.worker, attempt))
             finally:
+                self._uploading.discard(attempt)
                 if not self._machine.is_running(record.worker, attempt):  # it was cancelled meanwhile
                     self.drop_result(record.worker, attempt)
         else:
@@ -177,10 +186,13 @@ class Supply:
         Raises: RemoteProtocolError if it is not there or has another size than ``done`` says; SpillSpaceExhausted.
         """
         uploaded = self._upload_path(worker, attempt)
+        if attempt in self._uploading:
+            raise RemoteProtocolError(f"worker {worker} has done {attempt}, whose results are on their way still")
         if done.body:
             with writing_file(uploaded) as file:
                 file.write(done.body)
         if not uploaded.exists() or uploaded.stat().st_size != done.output_bytes:
+            self.drop_result(worker, attempt)
             raise RemoteProtocolError(f"the output of {attempt} did not arrive whole")
         return uploaded.rename(self._scratch / f"{attempt}.result")
 
@@ -197,9 +209,11 @@ class Supply:
 
     async def _relay(self, connection: Connection, get: messages.Get) -> None:
         """Blocks that the fetcher cannot reach: the holder is asked to upload them, and they pass through."""
+        if len(get.body) > limits.FRAME_BYTES_MAX // 2:  # it is passed on in a message with other fields than this one
+            raise RemoteProtocolError(f"a worker asked for more than {limits.OUTPUTS_PER_FETCH_MAX} outputs")
         holder = self._roster.find(get.name)
         if holder is None:
-            await _refuse(connection, f"worker {get.name} is gone")
+            await _refuse(connection, f"worker {said_in_line(get.name)} is gone")
             return
         async with holder.relays:  # more of them would wait there, and seem lost here
             self._relay_count += 1

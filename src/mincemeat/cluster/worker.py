@@ -164,7 +164,8 @@ class _Worker:
         self._wait_seconds = wait_seconds
         self._forever = forever
         self._tell = tell
-        self._incarnation = f"{socket.gethostname()}:{os.getpid()}"
+        # With something that nobody can guess: who says it is the process that held what it says it holds.
+        self._incarnation = f"{socket.gethostname()}:{os.getpid()}:{outside.random_bytes(8).hex()}"
         self._is_stopped = self._is_idle_stopped = False
         self._first = first
         self._keep_in = keep_in

@@ -162,6 +162,11 @@ class Machine:
         record = self.ledger.find_attempt(attempt)
         return record is not None and record.state is AttemptState.COMMITTED
 
+    def holder_of(self, attempt: AttemptId) -> str:
+        """The worker that has the output of ``attempt``, "" where that is nobody's any more. O(1)."""
+        record = self.ledger.find_attempt(attempt)
+        return record.worker.name if record is not None and record.state is AttemptState.COMMITTED else ""
+
     def map_outputs(self) -> Iterator[tuple[int, AttemptId, str]]:
         """The committed map outputs: (index of the first map task in it, attempt, worker), in index order.
 
