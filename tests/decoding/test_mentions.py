@@ -73,6 +73,32 @@ def test_depth_is_bounded_where_it_is_and_not_where_it_is_not() -> None:
         assert read(b"\x80\x05" + opcodes + b".").problem == problem
 
 
+def frame(data: bytes, length: int | None = None) -> bytes:
+    return b"\x95" + (len(data) if length is None else length).to_bytes(8, "little") + data
+
+
+FLOAT = b"G" + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (frame(b"](" + FLOAT + b"e."), ""),
+        (frame(b"](") + FLOAT + frame(b"e."), ""),
+        (frame(b"](" + FLOAT[:5], 7) + FLOAT[5:] + b"e.", "reaches over the end of its frame"),
+        (frame(b"](K", 3) + b"\x01e.", "reaches over the end of its frame"),
+        (frame(b"](\x8c", 3) + b"\x01ae.", "reaches over the end of its frame"),
+        (frame(b"](" + frame(FLOAT) + b"e."), "begins a frame in a frame"),
+        (frame(b"](" + FLOAT + b"e.", 14), "is cut"),
+        (frame(b"](" + FLOAT + b"e.", 2**63), "is cut"),
+    ],
+)
+def test_frames_end_where_an_opcode_does(body: bytes, problem: str) -> None:
+    """CPython's unpickler drops what is left of a frame when it wants more, and would see other opcodes than we do."""
+    data = b"\x80\x05" + body
+    assert (read(data).problem, read_plainly(data).problem) == (problem, problem)
+
+
 def test_names_are_bounded() -> None:
     name = b"\x8c\x01a\x8c\x01b\x93"
     most = limits.DECODED_NAMES_MAX

@@ -6,19 +6,31 @@ Anything else, a crash of the process, more memory than the process is allowed, 
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import os
+import pickle
 import random
 import struct
+import sys
 import tempfile
+import uuid
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
+
+import numpy
 
 from mincemeat import limits
 from mincemeat.cluster.blocks import decode_attempts, read_sections
+from mincemeat.decoding import mentions
+from mincemeat.decoding.coding import DataCoding
 from mincemeat.errors import MincemeatError
 from mincemeat.journal.log import LogDamaged, read_log
 from mincemeat.journal.log import _encode as log_line
@@ -279,6 +291,77 @@ def read_stretch(data: bytes, chance: random.Random) -> None:
     read_sections(Path(_written(data)), range(2**32))
 
 
+# -- data -------------------------------------------------------------------------------------------------
+
+
+class Point(NamedTuple):
+    """A class of the job's."""
+
+    x: int
+    y: int
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+CODING = DataCoding([__name__])
+_VALUES: list[Any] = [
+    [{"k": [1, 2.5, None, True]}, ("a", b"b", {1, 2}), frozenset("ab"), -(2**70), bytearray(b"x"), 1j],
+    [Point(1, 2), Colour.RED, Counter("aab"), OrderedDict(a=1), deque([1, 2], 5), defaultdict(int, a=1)],
+    [
+        date(2026, 1, 1),
+        datetime(2026, 1, 1, tzinfo=UTC),
+        timedelta(1),
+        Decimal("1.5"),
+        Fraction(1, 3),
+        uuid.UUID(int=5),
+    ],
+    [ValueError("x", 1), KeyError("k"), range(5), slice(1, 2)],
+    [numpy.arange(6).reshape(2, 3), numpy.array(["a", "b"]), numpy.float64(1.5), numpy.array([None, "x"], object)],
+]
+# What unpickling may raise; that it is told as the user's or as damage is for others to see to.
+_UNPICKLING = (
+    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
+    *(ArithmeticError, AssertionError, RecursionError),
+)
+_FORBIDDEN = ("open", "exec", "compile", "os.", "subprocess.", "socket.", "ctypes.", "shutil.", "marshal.", "code.")
+_audited: list[str] = []
+_is_auditing = False
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if _is_auditing and event.startswith(_FORBIDDEN):
+        _audited.append(event)
+
+
+sys.addaudithook(_hook)
+
+
+class Ran(BaseException):
+    """Bytes have made something happen."""
+
+
+def read_data(data: bytes, chance: random.Random) -> None:
+    global _is_auditing
+    plainly = mentions.read_plainly(data)
+    if mentions.compiled is not None:
+        found = mentions.read(data)
+        if (found.problem, found.mentions if not found.problem else []) != (
+            plainly.problem,
+            plainly.mentions if not plainly.problem else [],
+        ):
+            raise Ran(f"compiled and plain reading differ: {found} and {plainly}")
+    _is_auditing = True
+    try:
+        CODING.loads(data)
+    finally:
+        _is_auditing = False
+        if _audited:
+            events, _audited[:] = list(_audited), []
+            raise Ran(f"reading data did {events}")
+
+
 # -- what else comes from elsewhere ------------------------------------------------------------------------
 
 
@@ -344,6 +427,7 @@ TARGETS: dict[str, Target] = {
     "join token": Target([JoinToken(bytes(16), bytes(range(16))).text().encode()], read_token),
     "blocks": Target(_block_files(), read_blocks),
     "blocks with right checksums": Target(_block_files(), read_blocks, repair=repair_blocks),
+    "pickles as data": Target([CODING.dumps(value) for value in _VALUES], read_data, (MincemeatError, *_UNPICKLING)),
     "stretch": Target([struct.pack(">IQ", 3, 2) + b"xy" + struct.pack(">IQ", 4, 2**64 - 1)], read_stretch),
     "list of attempts": Target([b'["m-00001.0","m-00002.1"]'], read_attempts),
     "report of records": Target(_reports(), read_report),

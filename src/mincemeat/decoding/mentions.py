@@ -15,6 +15,8 @@ rest of the room relies on:
   the process some ten thousand levels down.
 * What is recalled was remembered: a number of the memo, which the unpickler makes room for, is one of those before.
 * Every length is one that is there, so nobody allocates what the bytes only declare.
+* Frames end where an opcode ends, and none is in another. The unpickler of CPython forgets what is left of a frame when
+  it wants more: it would not see the opcodes that were looked at here (found by fuzzing).
 
 Where the package was built with a C compiler, ``native/mentions.c`` does the same some fifty times as fast;
 ``MINCEMEAT_COMPILED=0`` leaves it out. tests/decoding compares the two.
@@ -35,7 +37,7 @@ INSTANTIATED: Final = 2
 CHANGED: Final = 4
 AS_VALUE: Final = 8
 
-_SOURCE_VERSION: Final = 1
+_SOURCE_VERSION: Final = 2
 _NAME_BYTES_MAX: Final = 1024
 
 
@@ -126,6 +128,7 @@ class _Reading:
         self._stack: list[_Note] = []
         self._marks: list[int] = []
         self._memo: list[_Note] = []
+        self._frame_end = 0
 
     def run(self) -> str:
         """Follow it. What most of a block consists of is seen to in this loop, which is what makes it bearable."""
@@ -134,6 +137,7 @@ class _Reading:
         if size < 2 or data[0] != 0x80 or data[1] not in (4, 5):
             return "begins no pickle of protocol 4 or 5"
         at = start = 2
+        frame_end = 0
         try:
             while at < size:
                 start = at
@@ -171,6 +175,9 @@ class _Reading:
                     if self._follow(opcode):
                         return ""
                     at = self.at
+                    frame_end = self._frame_end
+                if start < frame_end < at:
+                    raise _Refused("reaches over the end of its frame")
         except _Refused as refused:
             self.at = start
             return str(refused)
@@ -190,8 +197,13 @@ class _Reading:
         elif opcode in (0x85, 0x86, 0x87):  # TUPLE1, TUPLE2, TUPLE3
             self._need(opcode - 0x84)
             self._gather(opcode - 0x84, _TUPLE)
-        elif opcode == 0x95:  # FRAME: only how the rest is read
-            self._number(8)
+        elif opcode == 0x95:  # FRAME
+            if self.at <= self._frame_end:
+                raise _Refused("begins a frame in a frame")
+            length = self._number(8)
+            if length > len(self.data) - self.at:
+                raise IndexError
+            self._frame_end = self.at + length
         elif opcode == 0x2E:  # STOP
             if len(self._stack) != 1 or self._marks or self.at != len(self.data):
                 raise _Refused("ends with something left")

@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Python code and this file change together; a module that was built from another source is not used. */
-#define SOURCE_VERSION 1
+#define SOURCE_VERSION 2
 
 enum { ATOM, TEXT, TUPLE, LIST, DICT, SET, NAMED, MADE };
 
@@ -39,7 +39,7 @@ typedef struct {
 
 typedef struct {
     const unsigned char *data;
-    Py_ssize_t size, at;
+    Py_ssize_t size, at, frame_end;
     Note *stack, *memo;
     Py_ssize_t stack_length, stack_room, memo_length, memo_room;
     Py_ssize_t *marks;
@@ -405,8 +405,18 @@ follow(Reading *reading, unsigned char opcode)
         return make(reading, 2, INSTANTIATED);
     case 'b': /* BUILD */
         return build(reading);
-    case 0x95: /* FRAME: only how the rest is read */
-        return number(reading, 8, &length);
+    case 0x95: /* FRAME */
+        if (reading->at <= reading->frame_end) {
+            return refuse(reading, "begins a frame in a frame");
+        }
+        if (number(reading, 8, &length) < 0) {
+            return -1;
+        }
+        if (length > (uint64_t)(reading->size - reading->at)) {
+            return refuse(reading, "is cut");
+        }
+        reading->frame_end = reading->at + (Py_ssize_t)length;
+        return 0;
     case '.': /* STOP */
         if (reading->stack_length != 1 || reading->marks_length || reading->at != reading->size) {
             return refuse(reading, "ends with something left");
@@ -434,6 +444,9 @@ read_through(Reading *reading)
         }
         Py_ssize_t start = reading->at;
         int found = follow(reading, reading->data[reading->at++]);
+        if (found == 0 && start < reading->frame_end && reading->at > reading->frame_end) {
+            found = refuse(reading, "reaches over the end of its frame");
+        }
         if (found > 0) {
             return 0;
         }
