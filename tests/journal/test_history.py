@@ -167,3 +167,31 @@ WRONG_IN_REDUCE: dict[str, tuple[Any, ...]] = {
 def test_records_that_cannot_have_come_about_are_refused(records: list[Record]) -> None:
     with pytest.raises(HistoryImpossible):
         history(*records)
+
+
+def with_digests(commit: MapCommit, digests: str) -> MapCommit:
+    return commit._replace(report=commit.report._replace(digests=digests))
+
+
+def test_a_result_is_outdated_when_an_output_that_it_read_was_made_again_and_differs_in_its_partitions() -> None:
+    """A coordinator that died in between, or failed the job for it, left a result of what is no more."""
+    same, other = "+" + "0f" * 8 + "01" * 8, "+" + "0f" * 8 + "02" * 8
+    first, again = with_digests(mapped("m-00000.0"), same), with_digests(mapped("m-00000.1"), other)
+    plan = plan_record([range(1), range(1, 2)])
+    results = reduced("r-00000.0"), reduced("r-00001.0")
+    records = [group(0, 1), first.to_record(), plan, *(result.to_record() for result in results)]
+    assert [history(*records).is_outdated(result) for result in results] == [False, False]
+    records.append(again.to_record())
+    assert [history(*records).is_outdated(result) for result in results] == [False, True]
+    # Back to what it was, and made of the new one.
+    assert not history(*records, with_digests(mapped("m-00000.2"), same).to_record()).is_outdated(results[1])
+    newer = reduced("r-00001.1")
+    assert not history(*records, newer.to_record()).is_outdated(newer)
+
+
+def test_what_is_not_known_outdates_no_result() -> None:
+    first, again = with_digests(mapped("m-00000.0"), ""), with_digests(mapped("m-00000.1"), "")
+    result = reduced("r-00000.0")
+    plan = plan_record([range(2)])
+    records = [group(0, 1), first.to_record(), plan, result.to_record(), again.to_record()]
+    assert not history(*records).is_outdated(result)

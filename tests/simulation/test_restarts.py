@@ -76,3 +76,12 @@ def test_the_moments_are_writes_syncs_and_messages() -> None:
         told.add(line.rpartition("message ")[2].rpartition(" (")[0])
     assert {"before a write", "within a write", "behind a write", "before a sync", "behind a sync"} <= told
     assert {"before Welcome", "before JobStart", "before MapStart"} <= told
+
+
+def test_results_are_no_mixture_when_a_coordinator_dies_before_it_can_say_that_they_would_be() -> None:
+    """A map output is made again and differs from what was reduced: that is recorded, and then said what follows."""
+    for moment in range(86, 96):
+        plan = draw(30)
+        assert plan.whims
+        plan.journal, plan.kill_at = True, frozenset({moment})
+        assert play(plan).end in ("answered", "failed rightly")

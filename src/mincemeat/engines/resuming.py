@@ -218,6 +218,11 @@ class Resumable:
             if path is None or damage_of_results(path, job.functions.output):
                 log.warning("the results of %s are not as they were written, and are made again", commit.attempt)
                 continue
+            if history.is_outdated(commit):
+                log.warning(
+                    "%s is carried out again: a map output that it read was made again, and differs", commit.attempt
+                )
+                continue
             self.results.append((commit.attempt, path))
             self._reduces.append(commit)
 

@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 from mincemeat.errors import MincemeatError, ProtocolError
 from mincemeat.journal.log import Record
 from mincemeat.model import AttemptId, MapReport, Phase
-from mincemeat.scheduler.digests import parse_digests
+from mincemeat.scheduler.digests import differing, overlap, parse_digests
 from mincemeat.set_aside import decode_report
 
 
@@ -107,6 +107,8 @@ class History:
     plan: list[range] = field(default_factory=list)
     _maps: dict[int, list[MapCommit]] = field(default_factory=dict)
     _reduces: dict[int, list[ReduceCommit]] = field(default_factory=dict)
+    # By attempt, how many commits had been recorded before.
+    _places: dict[AttemptId, int] = field(default_factory=dict)
 
     @property
     def splits(self) -> int:
@@ -127,6 +129,36 @@ class History:
     def reduce_commits(self) -> list[ReduceCommit]:
         """The committed results in the order of their tasks."""
         return [self._reduces[index][-1] for index in sorted(self._reduces)]
+
+    def is_outdated(self, result: ReduceCommit) -> bool:
+        """Whether it was made of a map output that was made again since, and differs in what it read.
+
+        The coordinator that wrote this down may have died before it could say what follows from that, or failed the
+        job for it.
+        """
+        place = self._places[result.attempt]
+        partitions = self.plan[result.attempt.task.index]
+        read = [
+            next((commit for commit in reversed(commits) if self._places[commit.attempt] < place), None)
+            for commits in self._maps.values()
+            if self._places[commits[-1].attempt] > place
+        ]
+        return any(overlap(partitions, self._changes(before)) for before in read if before is not None)
+
+    def _changes(self, before: MapCommit) -> list[range]:
+        """The partitions in which what counts now of the splits of ``before`` differs from it, as far as is known."""
+        first = before.attempt.task.index
+        splits = range(first, first + before.splits)
+        now = {self._maps[index][-1].attempt: self._maps[index][-1] for index in splits if index in self._maps}
+        count = len(before.report.partition_bytes)
+        was = parse_digests(before.report.digests, count)
+        is_of_these = all(
+            commit.attempt.task.index in splits and commit.attempt.task.index + commit.splits <= splits.stop
+            for commit in now.values()
+        )
+        if was is None or not is_of_these or sum(commit.splits for commit in now.values()) != before.splits:
+            return []
+        return differing(was, [parse_digests(commit.report.digests, count) for commit in now.values()], count)
 
     # -- from records ------------------------------------------------------------------------------------
 
@@ -181,6 +213,7 @@ class History:
         parse_digests(report.digests, len(report.partition_bytes))  # raises
         commit = MapCommit(attempt, _count(record["splits"]), _text(record["worker"]), report)
         first = attempt.task.index
+        self._places[attempt] = len(self._places)
         if commit.splits < 1 or first + commit.splits > self.splits:
             raise ValueError("splits that there are not")
         for index in range(first, first + commit.splits):
@@ -203,6 +236,7 @@ class History:
             _report(record["aside"]),
             _text(record["worker"]),
         )
+        self._places[attempt] = len(self._places)
         self._reduces.setdefault(attempt.task.index, []).append(commit)
 
     def _add_void(self, record: Record) -> None:
