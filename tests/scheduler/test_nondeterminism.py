@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mincemeat.model import FailureKind, Phase, TaskId
-from mincemeat.scheduler import AttemptDone, CancelAttempt, DropResult, Instruction, JobState
+from mincemeat.scheduler import AttemptDone, CancelAttempt, DropOutput, DropResult, Instruction, JobState, WorkerJoined
 from mincemeat.scheduler.digests import Digests, differing, overlap, parse_digests
 from tests.scheduler.kit import Stage, attempt, is_finished, of_kind, starts, verdict
 
@@ -202,6 +202,23 @@ def test_lost_a_second_time_while_others_are_missing_the_first_is_what_counts() 
         for worker, name in maps:
             scene.mapped(worker, name, digests(5, 10, 15, 20))
     assert not scene.machine.is_over
+
+
+def test_nothing_is_said_of_further_outputs_when_the_first_that_comes_back_fails_the_job() -> None:
+    """The worker was told to drop the next one, behind the end of the job."""
+    scene = Scene()
+    scene.join("a", "b")
+    scene.split(2)
+    scene.mapped("a", "m-00000.0")
+    scene.mapped("b", "m-00001.0")
+    scene.leave("a")
+    scene.mapped("b", "m-00000.1", digests(9, 9, 9, 9))
+    scene.exhaust()
+    scene.done("b", "r-00000.0")
+    scene.leave("b")
+    said = scene.send(WorkerJoined("c", 1, (attempt("m-00000.0"), attempt("m-00009.0")), host="a"))
+    assert verdict(said).failure.kind is FailureKind.NONDETERMINISM
+    assert of_kind(said, DropOutput) == []
 
 
 def test_a_restarted_job_ends_when_everything_was_reduced_from_one_run() -> None:

@@ -18,6 +18,7 @@ FOUND = {
     "a story had forgotten an attempt of several tasks": 31541,
     "a backup that was not told of a bad record spent the last attempt": 70,
     "a disk that was full as a coordinator began was told in the system's words": 222,
+    "an output that came back failed the job, and something was said of the next one": 2015668,
     "what was left when a job was over seemed to stay, as a slow caller had not seen it yet": 2137,
 }
 

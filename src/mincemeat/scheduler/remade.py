@@ -19,6 +19,8 @@ def take_back(turn: Turn, outputs: Iterable[AttemptId], worker: WorkerRecord) ->
     """What ``worker`` holds from before is of use where nobody has made it again."""
     ledger = turn.ledger
     for name in outputs:
+        if turn.is_over:
+            return  # one of them was not what had been read of it, and everything goes with the job
         attempt = ledger.find_attempt(name)
         if attempt is None:
             is_wanted = False
