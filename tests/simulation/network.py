@@ -143,7 +143,8 @@ class SimStream:
         self._closed: list[asyncio.Future[None]] = []
         self._under_way = 0  # bytes that left here and were not taken there
         self._last_arrival = 0.0
-        self._flights: dict[asyncio.TimerHandle, int] = {}
+        # Not by handle: those of a message and its copy, which arrive together, are equal.
+        self._flights: list[tuple[asyncio.TimerHandle, int]] = []
 
     def __repr__(self) -> str:
         return f"{self.process} {format_address(*self.local)}>{format_address(*self.peer)}"
@@ -228,9 +229,9 @@ class SimStream:
         self._under_way += len(data)
         loop = self.network.loop
         flight = loop.call_at(arrival, self._land, data, context=loop.world)
-        self._flights[flight] = len(data)
+        self._flights.append((flight, len(data)))
         if len(self._flights) > 64:
-            self._flights = {flight: size for flight, size in self._flights.items() if flight.when() > loop.time()}
+            self._flights = [(flight, size) for flight, size in self._flights if flight.when() > loop.time()]
 
     def _land(self, data: bytes) -> None:
         """In the other machine's kernel: its process need not be awake."""
@@ -319,7 +320,7 @@ class SimStream:
             self.network.loop.call_soon(other.ended, context=other.process.context)
 
     def _drop_flights(self) -> None:
-        for flight, size in self._flights.items():
+        for flight, size in self._flights:
             if flight.when() > self.network.loop.time() and not flight.cancelled():
                 flight.cancel()
                 self._under_way -= size

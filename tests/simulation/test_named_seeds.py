@@ -19,6 +19,7 @@ FOUND = {
     "a backup that was not told of a bad record spent the last attempt": 70,
     "a disk that was full as a coordinator began was told in the system's words": 222,
     "an output that came back failed the job, and something was said of the next one": 2015668,
+    "the copy of a message that a power cut had lost arrived": 2019503,
     "what was left when a job was over seemed to stay, as a slow caller had not seen it yet": 2137,
 }
 
