@@ -91,6 +91,7 @@ def test_an_address_is_host_and_port(text: str, address: tuple[str, int]) -> Non
         (["run", "j", "--serve", ":0", "--engine", "inline"], "--serve is for the cluster engine"),
         (["run", "j", "-p", "x"], "-p is for the cluster engine, not for --engine processes"),
         (["run", "j", "--password-file", "x"], "--password-file is for the cluster engine"),
+        (["run", "j", "--trust-workers"], "--trust-workers is for the cluster engine, not for --engine processes"),
         (["run", "j", "--no-such", "in.txt"], "unrecognized argument: --no-such (see: mincemeat run --help)\n"),
         (["-P", "0"], "'0' is not a whole number from 1 to 65535"),
         (["--wait", "nan"], "'nan' is not a number of seconds"),

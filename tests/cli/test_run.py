@@ -304,6 +304,11 @@ class _Stop(Exception):
         (["--engine", "inline", "--split", "5", "--max-attempts", "2"], None, {"split": 5, "max_attempts": 2}),
         (["--task-timeout", "1.5"], None, {"task_timeout": 1.5}),
         (["--no-backups"], None, {"backups": False}),
+        (
+            ["--serve", ":0", "--trust-workers"],
+            "env",
+            {"password": "env", "host": "", "port": 0, "trust_workers": True},
+        ),
     ],
 )
 def test_options_reach_the_engine(

@@ -508,7 +508,9 @@ def test_the_callers_objects_are_touched_in_the_callers_thread_only(engine: str)
     assert sorted(source.released) == [0, 1, 2]
 
 
-ONLY_CLUSTER: dict[str, Any] = {"password": "changeme", "host": LOOPBACK, "port": 0, "backups": True}
+ONLY_CLUSTER: dict[str, Any] = {
+    "password": "changeme", "host": LOOPBACK, "port": 0, "backups": True, "trust_workers": False
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from mincemeat.sandbox import resources
         ({"progress": 1}, "progress must be True or False, not 1"),
         ({"slot_memory": "1GB"}, "engine 'inline' cannot honour slot_memory="),
         ({"slot_cpu": 5}, "engine 'inline' cannot honour slot_cpu="),
+        ({"trust_workers": True}, "engine 'inline' cannot honour trust_workers="),
         ({"mapfn": 5}, "mapfn must be a function, not int"),
         ({"sort_values": 5}, "sort_values must be True, False or a key function, not 5"),
     ],
@@ -116,3 +117,11 @@ def test_the_command_line_refuses_a_number_that_nothing_is_done_with(
     asked = parse(["run", "job.py", "--on-error", "skip", "--max-skipped", many])
     assert asked.max_skipped == (None if many == "any" else int(many))
     assert parse(["run", "job.py"]).max_skipped == limits.MAX_SKIPPED
+
+
+@pytest.mark.parametrize("value", ["yes", 1])
+def test_trust_in_workers_is_said_in_one_word(value: Any) -> None:
+    with pytest.raises(InvalidJob, match=f"trust_workers must be True or False, not {value!r}"):
+        mincemeat.run({1: 1}, engine="cluster", trust_workers=value)
+    with pytest.raises(InvalidJob, match=f"trust_workers must be True or False, not {value!r}"):
+        mincemeat.Server({1: 1}, trust_workers=value).run_server(password="x", port=0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import random
+import re
 from typing import Any
 
 import pytest
@@ -157,3 +159,22 @@ def test_what_is_let_pass_without_a_name_is_harmless_to_unpickle(data: bytes, re
             pickle.loads(data)
         except (ValueError, TypeError, EOFError, pickle.UnpicklingError):
             pass
+
+
+@pytest.mark.slow
+@only_compiled
+def test_both_ways_agree_on_long_pickles_that_were_changed() -> None:
+    """Of several frames, and mostly of what the compiled way hurries through."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    words = [f"{chance.getrandbits(40):x}" for _ in range(3000)]
+    whole = pickle.dumps((words, [[chance.random(), n, n * 1000, [words[n - 1]], "x"] for n in range(3000)]), 5)
+    assert read(whole) == read_plainly(whole) == ([], "", len(whole))
+    ends = [match.start() for match in re.finditer(rb"\x95.{6}\0\0", whole, re.DOTALL)]
+    for _ in range(40):
+        changed = bytearray(whole)
+        around = chance.choice(ends) if chance.random() < 0.7 else chance.randrange(len(whole))
+        for place in chance.sample(range(max(2, around - 20), min(len(whole), around + 20)), 2):
+            changed[place] = chance.choice(b"\x8c\x94KGMJ.e(h\x95") if chance.random() < 0.7 else chance.randrange(256)
+        assert read(bytes(changed)) == read_plainly(bytes(changed))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import mincemeat
+from mincemeat.cluster.async_slots import SlotDied
 from mincemeat.errors import InvalidEmission, JobFailed
 from mincemeat.model import Failure, FailureKind
 from mincemeat.set_aside import Report
@@ -86,13 +87,15 @@ def test_a_lying_workers_block_runs_nothing_in_another_workers_slot(
     mark = tmp_path / "mark"
 
     async def answer(slot: LyingSlot, header: Header) -> tuple[Header, bytes]:
+        if header["do"] == "reduce":  # before the server heard that it leaves
+            raise SlotDied("it will not")
         cast.let_in_an_honest_one()
         await file_is_there(mark)  # it has the other record
         cast.drain_the_liar()  # so that it is not the one to reduce
         return slot.map_output(header, hostile.as_columns())
 
     server = mincemeat.Server(
-        {0: str(mark), 1: str(mark)}, touches, one_and_the_rest, split=1, max_attempts=1, trust_workers=trust_workers
+        {0: str(mark), 1: str(mark)}, touches, one_and_the_rest, split=1, max_attempts=2, trust_workers=trust_workers
     )
     with serving(server, answer) as cast:
         if trust_workers:

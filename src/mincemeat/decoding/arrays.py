@@ -9,6 +9,7 @@ Not data: dtypes that hold objects beside other fields, NumPy's variable-width s
 
 from __future__ import annotations
 
+import functools
 import re
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
@@ -69,12 +70,22 @@ def dtype_of(descr: Any) -> Any:
     """The dtype with that description, as ``numpy.lib.format`` has it; of one that holds objects only ``|O``."""
     import numpy as np
 
-    if descr == "|O":
-        return np.dtype(object)
+    if type(descr) is str:
+        return _dtype_of_text(descr)
     _check_descr(descr, 0)
     found = np.lib.format.descr_to_dtype(descr)
     _expect(not found.hasobject, "a dtype that holds objects")
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype_of_text(descr: str) -> Any:
+    import numpy as np
+
+    if descr == "|O":
+        return np.dtype(object)
+    _check_descr(descr, 0)
+    return np.dtype(descr)
 
 
 def _check_descr(descr: Any, depth: int) -> None:
@@ -144,4 +155,6 @@ def _descr_of(dtype: np.dtype[Any]) -> Any:
 
     if dtype.hasobject or dtype.kind not in "biufcSUVMm":
         raise RefusedAsData(f"the dtype {dtype} of a numpy array is no data")
+    if dtype.kind != "V":
+        return dtype.str
     return np.lib.format.dtype_to_descr(dtype)

@@ -63,8 +63,26 @@ class DataCoding:
         self._classes = JobClasses(modules)
         self._judged: set[Mention] = set()
         self._found: dict[tuple[str, str], Any] = {}
+        self._has_forms = False
 
     def dumps(self, value: Any, /) -> bytes:
+        # Most values have no class in them that needs a form, and pickle is fastest where it need not look for one. A
+        # pickle of its own needs no check but for its names, and without this byte it has none.
+        if not self._has_forms:
+            data = pickle.dumps(value, PROTOCOL)
+            if _STACK_GLOBAL not in data or self._is_data_of_ours(data):
+                return data
+        data = self._in_forms(value)
+        if mentions.compiled or len(data) <= limits.CHECKED_PLAINLY_BYTES_MAX:
+            self.check(data)
+        self._has_forms = True
+        return data
+
+    def _is_data_of_ours(self, data: bytes) -> bool:
+        """As ``is_data``; where that takes too long, whatever is not certain to be data is not."""
+        return (mentions.compiled or len(data) <= limits.CHECKED_PLAINLY_BYTES_MAX) and self.is_data(data)
+
+    def _in_forms(self, value: Any) -> bytes:
         file = io.BytesIO()
         pickler = pickle.Pickler(file, PROTOCOL)
         pickler.dispatch_table = {**copyreg.dispatch_table, **forms.reducers()}
@@ -72,11 +90,7 @@ class DataCoding:
             pickler.dump(value)
         except RefusedAsData as error:
             raise RefusedAsData(f"{error}; {_SWITCH}") from error
-        data = file.getvalue()
-        # A pickle of our own needs no check but for its names, and without this byte it has none.
-        if _STACK_GLOBAL in data and (mentions.compiled or len(data) <= limits.CHECKED_PLAINLY_BYTES_MAX):
-            self.check(data)
-        return data
+        return file.getvalue()
 
     def check(self, data: bytes) -> None:
         """Raises: RefusedAsData if ``data`` is no pickle of data. Nothing is made of it."""

@@ -1,7 +1,7 @@
 /* Reads a pickle without making anything of it: what mentions.py wraps, says what it is for, and does without this.
 
    The pickle is followed as the unpickler would follow it, with a note in place of each object: is it a name of a class
-   or function, was it made by one, how deep is it. A note is 24 bytes, less than any object that it stands for.
+   or function, was it made by one, how deep is it. A note is 16 bytes, less than any object that it stands for.
 
    Every length is compared with what is left before anything is looked at, nothing is recursive, and memory is a small
    multiple of the bytes that were given. */
@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Python code and this file change together; a module that was built from another source is not used. */
-#define SOURCE_VERSION 2
+#define SOURCE_VERSION 3
 
 enum { ATOM, TEXT, TUPLE, LIST, DICT, SET, NAMED, MADE };
 
@@ -25,10 +25,9 @@ enum { ATOM, TEXT, TUPLE, LIST, DICT, SET, NAMED, MADE };
 #define NAME_BYTES_MAX 1024
 
 typedef struct {
-    const unsigned char *text; /* of TEXT */
-    uint32_t length;           /* of TEXT; longer ones are no names, and say NAME_BYTES_MAX + 1 */
+    uint64_t place; /* where a TEXT begins; which name of NAMED, and of what was MADE by it */
     uint32_t depth;
-    uint32_t name; /* of NAMED, and of what was MADE by it */
+    uint16_t length; /* of TEXT; longer ones are no names, and say NAME_BYTES_MAX + 1 */
     uint8_t kind;
 } Note;
 
@@ -108,7 +107,7 @@ static uint32_t
 use(Reading *reading, const Note *note)
 {
     if (note->kind == NAMED) {
-        reading->mentions[note->name].uses |= AS_VALUE;
+        reading->mentions[note->place].uses |= AS_VALUE;
     }
     return note->depth;
 }
@@ -156,7 +155,7 @@ put_in(Reading *reading, Py_ssize_t count, uint8_t kind)
     }
     Note *target = &reading->stack[reading->stack_length - count - 1];
     if (target->kind == MADE) {
-        reading->mentions[target->name].uses |= CHANGED;
+        reading->mentions[target->place].uses |= CHANGED;
     } else if (target->kind != kind) {
         return refuse(reading, "changes what is no container of its kind");
     }
@@ -190,8 +189,8 @@ make(Reading *reading, Py_ssize_t arguments, int how)
     if (named[1].kind != TUPLE || (arguments == 2 && named[2].kind != DICT)) {
         return refuse(reading, "calls with what are no arguments");
     }
-    Note made = {.kind = MADE, .name = named->name};
-    reading->mentions[named->name].uses |= how;
+    Note made = {.kind = MADE, .place = named->place};
+    reading->mentions[named->place].uses |= how;
     if (deepen(reading, &made, use_last(reading, arguments)) < 0) {
         return -1;
     }
@@ -218,7 +217,7 @@ name(Reading *reading)
     }
     reading->mentions[reading->mentions_length] = (Mention){.module = words[0], .name = words[1]};
     reading->stack_length -= 2;
-    return push(reading, (Note){.kind = NAMED, .name = (uint32_t)reading->mentions_length++});
+    return push(reading, (Note){.kind = NAMED, .place = (uint64_t)reading->mentions_length++});
 }
 
 /* A little-endian number of `width` bytes behind the opcode. */
@@ -254,8 +253,8 @@ counted(Reading *reading, int width, uint8_t kind)
     if (number(reading, width, &length) < 0) {
         return -1;
     }
-    Note note = {.text = reading->data + reading->at, .kind = kind};
-    note.length = length > NAME_BYTES_MAX ? NAME_BYTES_MAX + 1 : (uint32_t)length;
+    Note note = {.place = (uint64_t)reading->at, .kind = kind};
+    note.length = length > NAME_BYTES_MAX ? NAME_BYTES_MAX + 1 : (uint16_t)length;
     return skip(reading, length) < 0 ? -1 : push(reading, note);
 }
 
@@ -428,6 +427,49 @@ follow(Reading *reading, unsigned char opcode)
     }
 }
 
+/* What most of a block consists of, without a look at anything that was found before: short text, small numbers,
+   floats, and that they are remembered. Stops at whatever else there is, near the end of a frame, and where room has to
+   be made. */
+static void
+hurry(Reading *reading)
+{
+    const unsigned char *data = reading->data;
+    Py_ssize_t at = reading->at, stop = at < reading->frame_end ? reading->frame_end : reading->size;
+    Note *note = reading->stack + reading->stack_length, *memo = reading->memo + reading->memo_length;
+    Note *note_end = reading->stack + reading->stack_room, *memo_end = reading->memo + reading->memo_room;
+    while (stop - at > 10 && note < note_end && memo < memo_end) {
+        unsigned char opcode = data[at];
+        Py_ssize_t next;
+        *note = (Note){.kind = ATOM};
+        if (opcode == 0x8c) { /* SHORT_BINUNICODE */
+            *note = (Note){.place = (uint64_t)at + 2, .length = data[at + 1], .kind = TEXT};
+            next = at + 2 + data[at + 1];
+            if (next >= stop) {
+                break;
+            }
+        } else if (opcode == 'K') { /* BININT1 */
+            next = at + 2;
+        } else if (opcode == 'G') { /* BINFLOAT */
+            next = at + 9;
+        } else if (opcode == 'M') { /* BININT2 */
+            next = at + 3;
+        } else if (opcode == 'J') { /* BININT */
+            next = at + 5;
+        } else {
+            break;
+        }
+        if (data[next] == 0x94) { /* MEMOIZE */
+            *memo++ = *note;
+            next++;
+        }
+        note++;
+        at = next;
+    }
+    reading->at = at;
+    reading->stack_length = note - reading->stack;
+    reading->memo_length = memo - reading->memo;
+}
+
 /* Returns: 0; -1 where memory ran out. `problem` says whether all is well. */
 static int
 read_through(Reading *reading)
@@ -438,6 +480,7 @@ read_through(Reading *reading)
     }
     reading->at = 2;
     for (;;) {
+        hurry(reading);
         if (reading->at >= reading->size) {
             reading->problem = "is cut";
             return 0;
@@ -458,9 +501,9 @@ read_through(Reading *reading)
 }
 
 static PyObject *
-word(const Note *note)
+word(const Reading *reading, const Note *note)
 {
-    return PyUnicode_DecodeUTF8((const char *)note->text, note->length, "backslashreplace");
+    return PyUnicode_DecodeUTF8((const char *)reading->data + note->place, note->length, "backslashreplace");
 }
 
 static PyObject *
@@ -469,7 +512,7 @@ answer(const Reading *reading)
     PyObject *mentions = PyList_New(reading->mentions_length);
     for (Py_ssize_t n = 0; mentions != NULL && n < reading->mentions_length; n++) {
         const Mention *mention = &reading->mentions[n];
-        PyObject *one = Py_BuildValue("(NNi)", word(&mention->module), word(&mention->name), mention->uses);
+        PyObject *one = Py_BuildValue("(NNi)", word(reading, &mention->module), word(reading, &mention->name), mention->uses);
         if (one == NULL) {
             Py_CLEAR(mentions);
             break;
