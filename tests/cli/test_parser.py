@@ -110,3 +110,10 @@ def test_misuse_is_told_and_exits_with_2(words: list[str], sentence: str, capsys
         parse(words)
     assert ending.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_strict_sandbox_is_not_a_host(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["worker", "--sandbox", "strict"])
+    assert "--sandbox=strict is written with an equals sign" in capsys.readouterr().err
+    assert parse(["worker", "--sandbox=strict", "there"]).sandbox == "strict"

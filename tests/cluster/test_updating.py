@@ -271,3 +271,13 @@ def test_a_link_stays_a_link_and_a_failure_leaves_the_file_alone(
         replace_file(link, b"newer")
     assert real.read_bytes() == b"new"
     assert os.listdir(tmp_path / "there") == ["real.py"]
+
+
+def test_a_file_that_cannot_be_replaced_is_told_with_both_versions(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mincemeat.cluster.updating.os.fsync", full)
+    with pytest.raises(JoinRefused, match=r"runs mincemeat 9\.9, this worker .* is as it was: No space left on device"):
+        update(Server(offer(), [CONTENT]))
+    assert file.read_bytes() == b"this version\n"

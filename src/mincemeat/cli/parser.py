@@ -94,6 +94,8 @@ def _parse_join(words: list[str]) -> argparse.Namespace:
     )
     _add_sandbox(parser)
     _add_general(parser)
+    if "--sandbox strict" in " ".join(words):
+        parser.error("--sandbox=strict is written with an equals sign: what comes after a space is a host")
     options = parser.parse_args(_with_value("--sandbox", "yes", words))
     if options.sandbox_read and not options.sandbox:
         parser.error("--sandbox-read is for --sandbox; without it all files can be read")
@@ -104,7 +106,7 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
     protection = parser.add_argument_group("what jobs may do here (docs/sandbox.md)")
     protection.add_argument(
         "--sandbox",
-        metavar="strict",  # the other value is written as none
+        metavar="[=strict]",  # the other value is written as none
         choices=("yes", "strict"),
         help="keep jobs from this computer's files, network and other processes, as far as its kernel can, and say so; "
         "--sandbox=strict: or do not start",

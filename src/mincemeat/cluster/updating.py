@@ -80,7 +80,7 @@ class Updater:
         """Return if the server has this version.
 
         Raises: Updated; JoinRefused, if it has another and this worker cannot become that; ConnectionFailed,
-        RemoteProtocolError; OSError, if the file cannot be written.
+        RemoteProtocolError.
         """
         file = one_file()
         wants = file is not None and not self.is_updated
@@ -104,7 +104,13 @@ class Updater:
             raise JoinRefused(f"{versions} still, after it was replaced by what the server had offered")
         if not answer.size:
             raise JoinRefused(f"{versions}, and has no file to offer: {shorten(answer.reason)}")
-        replace_file(Path(file.path), await _receive_file(connection, answer))
+        content = await _receive_file(connection, answer)
+        try:
+            replace_file(Path(file.path), content)
+        except OSError as error:
+            raise JoinRefused(
+                f"{versions}; {file.path} could not be replaced by the server's file and is as it was: {error.strerror}"
+            ) from error
         raise Updated(f"{file.path} is mincemeat {shorten(answer.version, 40)} now")
 
 
