@@ -62,7 +62,7 @@ class ScratchDirectory:
         """Remove it with all that is in it, as far as that can be done. May be called again."""
         if os.getpid() != self._process:
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RecursionError):  # the latter by a job that makes directories without end
             names = [name for name in os.listdir(self.path) if name != _MARK]
             for name in names:
                 _remove(os.path.join(self.path, name))

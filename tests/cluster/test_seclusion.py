@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -113,6 +114,30 @@ def test_the_next_job_finds_nothing_of_the_last(slot: FakeSlot, tmp_path: Path) 
     assert os.listdir(temporary) == []
     assert (outside / "kept").exists(), "what a link leads to is not the job's"
     secluded.close()
+
+
+def test_a_job_that_made_directories_without_end_does_not_end_the_worker(slot: FakeSlot, tmp_path: Path) -> None:
+    secluded = Seclusion(Sandbox(), NO_LIMITS, str(tmp_path))
+    here = os.open(tmp_path / "tmp", os.O_RDONLY)
+    depth = 2 * sys.getrecursionlimit()
+    try:
+        for _ in range(depth):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        (tmp_path / "tmp" / "file").touch()
+        secluded.clear()
+        assert "file" not in os.listdir(tmp_path / "tmp")
+    finally:
+        secluded.close()
+        for _ in range(depth):  # else pytest could not remove it either
+            above = os.open("..", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = above
+            with contextlib.suppress(OSError):
+                os.rmdir("d", dir_fd=here)
+        os.close(here)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pipes")

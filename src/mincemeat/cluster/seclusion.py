@@ -18,6 +18,7 @@ do with the worker's hands what it may not do itself.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import shutil
 import sys
@@ -102,9 +103,12 @@ class Seclusion:
         return SlotProcess(room=room)
 
     def clear(self) -> None:
-        """Remove what the slots of a job have left in their temporary directory; they have ended."""
-        with os.scandir(self._temporary) as entries:
-            for entry in entries:
+        """Remove what the slots of a job have left in their temporary directory; they have ended.
+
+        What cannot be removed stays: no job should keep its worker from going on by what it leaves.
+        """
+        for entry in list(os.scandir(self._temporary)):
+            with contextlib.suppress(OSError, RecursionError):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
