@@ -118,6 +118,10 @@ class Runs(Popen):  # type: ignore[type-arg]
     """Making one starts a process."""
 
 
+class Mapped(map):  # type: ignore[type-arg]
+    """Calls what it is given, when it is iterated over."""
+
+
 class Meta(type):
     pass
 

@@ -199,6 +199,7 @@ def calls(canary: str) -> Iterator[tuple[str, Any, bool]]:
     yield "an import of the job's", Call(Named(JOB, "subprocess.call"), ["touch", canary]), True
     yield "a class that the job imported", Call(Named(JOB, "Popen"), ["touch", canary]), False
     yield "a class that derives from Popen", Call(Named(JOB, "Runs"), ["touch", canary]), False
+    yield "a class that derives from map", Call(Named(JOB, "Mapped"), Call(Named(JOB, "Called")), [canary]), False
     yield "a function of the job", Call(Named(JOB, "helper"), canary), True
     yield "a partial of the job", Call(Named(JOB, "opener"), canary), True
     yield "a metaclass of the job", Call(Named(JOB, "Meta"), "X", (), {}), False

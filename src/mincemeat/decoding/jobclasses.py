@@ -24,9 +24,13 @@ from mincemeat.errors import RefusedAsData
 # (subprocess.Popen, socket.socket, tempfile.TemporaryDirectory) is no data, for making it does something.
 _BASES: Final = frozenset(
     {
-        "abc", "builtins", "collections", "collections.abc", "dataclasses", "datetime", "decimal", "enum", "fractions",
-        "numbers", "typing", "uuid",
+        "abc", "collections", "collections.abc", "dataclasses", "datetime", "decimal", "enum", "fractions", "numbers",
+        "typing", "uuid",
     }
+)  # fmt: skip
+# Of the built-in ones these and exceptions; not those that call what they are given (map, filter, property).
+_BUILT_IN: Final = frozenset(
+    {object, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset}
 )  # fmt: skip
 
 
@@ -87,7 +91,8 @@ def _is_class_called(found: Any, module: str, path: str) -> bool:
 def _check_bases(cls: type) -> None:
     for base in cls.__mro__:
         home = base.__module__
-        if home.partition(".")[0] in sys.stdlib_module_names and home not in _BASES:
+        is_built_in = base in _BUILT_IN or issubclass(base, BaseException)
+        if home.partition(".")[0] in sys.stdlib_module_names and home not in _BASES and not is_built_in:
             raise RefusedAsData(
                 f"{cls.__module__}.{cls.__qualname__} derives from {home}.{base.__qualname__}, which is no data"
             )
