@@ -129,7 +129,7 @@ def test_a_combiner_is_never_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [((1, 2, 3), r"it gave \(1, 2, 3\)"), (([], 1), r"hashable keys; .* it gave the key \[\]")],
+    [((1, 2, 3), r"it gave a tuple of 3 \(int, int, int\)"), (([], 1), r"hashable keys; .* it gave the key \[\]")],
     ids=["a triple", "an unhashable key"],
 )
 def test_what_is_no_pair_is_refused_as_in_a_dict(wrong: Any, said: str, tmp_path: Path) -> None:

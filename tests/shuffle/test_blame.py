@@ -16,7 +16,7 @@ from tests.kit.spilled import Spilled, emit, fail
 
 @pytest.mark.parametrize(
     ("given", "shown"),
-    [(None, "None"), (7, r"7 \(int\)"), (len, r"<built-in function len> \(builtin_function_or_method\)")],
+    [(None, "None"), (7, "something of the type int"), (len, "something of the type builtin_function_or_method")],
 )
 def test_mapfn_that_gives_nothing_to_iterate_over_is_told(given: Any, shown: str) -> None:
     error = fail(emit(given))
@@ -32,17 +32,19 @@ def test_mapfn_that_gives_nothing_to_iterate_over_is_told(given: Any, shown: str
 @pytest.mark.parametrize(
     ("element", "shown"),
     [
-        ("abc", "'abc' (str)"),
-        ("ab", "'ab' (str)"),
-        (b"ab", "b'ab' (bytes)"),
-        (5, "5 (int)"),
+        ("abc", "a str of 3"),
+        ("ab", "a str of 2"),
+        (b"ab", "a bytes of 2"),
+        (5, "something of the type int"),
         (None, "None"),
-        (("a", 1, 2), "('a', 1, 2) (tuple)"),
-        (("a",), "('a',) (tuple)"),
-        ({"a"}, "{'a'} (set)"),
+        (("a", 1, 2), "a tuple of 3 (str, int, int)"),
+        (("a",), "a tuple of 1 (str)"),
+        ([1, 2, 3, 4, 5], "a list of 5 (int, int, int, int, ...)"),
+        ({"a"}, "a set of 1"),
     ],
 )
 def test_element_that_is_no_pair_is_told_with_its_record(element: Any, shown: str) -> None:
+    """By its shape: what is in it is of a record, and does not belong into errors and logs."""
     error = fail(emit([element]))
     assert str(error.__cause__) == f"mapfn must give (key, value) pairs; for the record with key 3 it gave {shown}"
     assert isinstance(error.__cause__, InvalidEmission)

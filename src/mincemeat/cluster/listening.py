@@ -178,6 +178,8 @@ class _Doorkeeper(abc.ABC):
                 await self._start_tls(stream)
                 connection = await self._prove(stream, host)
         except (MincemeatError, OSError) as error:  # ssl.SSLError and TimeoutError are OSErrors
+            if isinstance(error, TimeoutError) and stream is not None and not stream.has_said_anything:
+                error = _Silent()
             self._note(error, stream.peer if stream is not None else (host, 0))
         except Exception:
             # A fault of ours that a stranger found: it costs that stranger its connection, and nobody else anything.
@@ -302,6 +304,13 @@ class PinnedListener(_Doorkeeper):
         connection = Connection(stream, fingerprint=self.fingerprint)
         await connection.wait_for_message()
         return connection
+
+
+class _Silent(TimeoutError):
+    """A peer that has not said a word in time."""
+
+    def __str__(self) -> str:
+        return "not a word came; the original mincemeat.py's client waits like this for the server to speak first"
 
 
 _REFUSALS_TOLD = {

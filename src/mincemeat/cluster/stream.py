@@ -50,6 +50,7 @@ class TlsStream(asyncio.Protocol):
         self._incoming = self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
         self._sent_bytes = 0
+        self.has_said_anything = False
         self.last_received = self._loop.time()
 
     # -- called by asyncio -------------------------------------------------------------------------------
@@ -61,6 +62,7 @@ class TlsStream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.last_received = self._loop.time()
+        self.has_said_anything = True
         self._arrived.append(data)
         self._arrived_bytes += len(data)
         if self._arrived_bytes >= self._arrived_bytes_max and not self._is_paused:

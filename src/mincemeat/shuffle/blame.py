@@ -7,7 +7,7 @@ is noticed after a loop in C has stopped, and the culprit is looked for then, ho
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mincemeat.decoding.coding import PLAIN
 from mincemeat.errors import InvalidEmission, RefusedAsData, UserCodeError
@@ -17,6 +17,8 @@ from mincemeat.shuffle.block import Dumps, Payload, encode_columns
 
 # What can be taken apart into two, but is no pair: "ab" would quietly become 'a' and 'b', a set loses the order.
 _NEVER_PAIRS = (str, bytes, bytearray, set, frozenset)
+# Of what is no pair, the types of so many members are told.
+_KINDS_SHOWN: Final = 4
 
 
 class Record(NamedTuple):
@@ -68,7 +70,7 @@ def refused_pair(record: Record, element: object) -> UserCodeError:
     shown = describe_key(record.key)
     return _refused(
         record.key,
-        f"mapfn must give (key, value) pairs; for the record with key {shown} it gave {_shown(element)}",
+        f"mapfn must give (key, value) pairs; for the record with key {shown} it gave {_shape_of(element)}",
         record=record.number,
     )
 
@@ -78,7 +80,7 @@ def refused_answer(record: Record, answer: object) -> UserCodeError:
     shown = describe_key(record.key)
     return _refused(
         record.key,
-        f"mapfn must return or yield (key, value) pairs; for the record with key {shown} it gave {_shown(answer)}",
+        f"mapfn must return or yield (key, value) pairs; for the record with key {shown} it gave {_shape_of(answer)}",
         record=record.number,
     )
 
@@ -94,8 +96,21 @@ def _refused(
     return carrier
 
 
-def _shown(value: object) -> str:
-    return "None" if value is None else f"{describe_key(value)} ({type(value).__name__})"
+def _shown(key: object) -> str:
+    return f"{describe_key(key)} ({type(key).__name__})"
+
+
+def _shape_of(element: object) -> str:
+    """What somebody sees who looks for the slip: no content, which may be a record's and nobody else's business."""
+    if element is None:
+        return "None"
+    name = type(element).__name__
+    if isinstance(element, tuple | list):
+        kinds = [type(each).__name__ for each in element[:_KINDS_SHOWN]]
+        return f"a {name} of {len(element)} ({', '.join(kinds)}{', ...' * (len(element) > _KINDS_SHOWN)})"
+    if isinstance(element, str | bytes | set | frozenset | dict):
+        return f"a {name} of {len(element)}"
+    return f"something of the type {name}"
 
 
 def _is_unhashable(key: object) -> bool:
