@@ -70,7 +70,8 @@ def judge(outcomes: Counter[str]) -> str:
     if not outcomes["passed"]:
         return "**not tried**"
     skipped = f", {outcomes['skipped']} not here" if outcomes["skipped"] else ""
-    return f"held, {outcomes['passed']} tries{skipped}"
+    passed = outcomes["passed"]
+    return f"held, {passed} {'try' if passed == 1 else 'tries'}{skipped}"
 
 
 def main() -> int:
@@ -79,10 +80,12 @@ def main() -> int:
     options = parser.parse_args()
     text = (ROOT / "docs" / "threats.md").read_text("utf-8")
     chosen = [row for row in rows(text) if not options.words or any(word in row.threat for word in options.words)]
+    if not chosen:
+        parser.error(f"no row of the table holds {' or '.join(options.words)}")
     started = time.monotonic()
     found = run([test for row in chosen for test in row.tests])
     print("| Threat | Result |\n| --- | --- |")
-    is_broken = not chosen
+    is_broken = False
     for row in chosen:
         # A test that is named and did not run is one that was not tried.
         missing = [test for test in row.tests if not found[test]]
