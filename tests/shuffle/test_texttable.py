@@ -140,7 +140,7 @@ ODD: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("before", [0, 1, 31, 32, 40])
 def test_what_does_not_suit_is_given_back_with_nothing_lost_before_or_after(odd: Any, before: int) -> None:
     first = [(f"{number % 7}", number) for number in range(before)]

@@ -83,6 +83,8 @@ class Committer:
         self._crashed = crashed
         # Attempts whose output is there, and whose record is not on the disk yet.
         self._committing: set[AttemptId] = set()
+        # Results that wait until no map output is being recorded any more.
+        self._held_back: list[_Result] = []
 
     # -- map attempts ------------------------------------------------------------------------------------
 
@@ -117,6 +119,7 @@ class Committer:
         else:
             self._recorder.note(lambda journal: journal.void(attempt))
         self._handle(events.AttemptDone(worker, attempt, report.partition_bytes, *skipped, digests=digests))
+        self._release()
 
     # -- reduce attempts ---------------------------------------------------------------------------------
 
@@ -154,13 +157,32 @@ class Committer:
             self._crashed(error)
 
     def _take_result(self, result: _Result, damage: str) -> None:
-        worker, attempt, path, skipped, set_aside = result
         if damage:
-            log.warning("the results of %s from worker %s are made again: %s", attempt, worker, damage)
-            self._committing.discard(attempt)
-            path.unlink(missing_ok=True)
-            self._handle(events.AttemptLost(worker, attempt, damage))
+            log.warning("the results of %s from worker %s are made again: %s", result.attempt, result.worker, damage)
+            self._committing.discard(result.attempt)
+            result.path.unlink(missing_ok=True)
+            self._handle(events.AttemptLost(result.worker, result.attempt, damage))
             return
+        if any(committing.task.phase is Phase.MAP for committing in self._committing):
+            # Made again in the reduce phase, that output may differ from what this result is made of, which is found
+            # when it is recorded. Recorded behind it, the result would pass for one that was made of the new output.
+            self._held_back.append(result)
+            return
+        self._record(result)
+
+    def _release(self) -> None:
+        """Map outputs are recorded: results that waited for it are wanted still, or not any more."""
+        held_back, self._held_back = self._held_back, []
+        for result in held_back:
+            if self._machine.is_running(result.worker, result.attempt):
+                self._take_result(result, "")
+                continue
+            self._committing.discard(result.attempt)
+            result.path.unlink(missing_ok=True)
+            self._handle(events.AttemptDone(result.worker, result.attempt))
+
+    def _record(self, result: _Result) -> None:
+        worker, attempt, path, skipped, set_aside = result
         self._recorder.commit(
             lambda journal: journal.reduce_committed(attempt, str(path), skipped.records, set_aside, worker=worker),
             lambda: self._commit_reduce(result),
