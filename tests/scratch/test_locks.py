@@ -45,7 +45,6 @@ def is_dead(path: Path) -> bool:
         return dead
 
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="seen to fail beside other tests; not understood yet")
 def test_a_forked_child_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> None:
     """A datasource may have a pool of processes, and whoever holds a journal be killed."""
     path = tmp_path / "held"
