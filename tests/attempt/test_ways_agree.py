@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,14 +153,26 @@ def test_lists_of_values_agree(reducefn: Any, output: str, maps: Any, budget: in
     check_alike(*both_ways(functions, maps, directory, budget), in_order=sort)
 
 
-def emitted_keys(maps: list[list[Emission]]) -> Iterator[Any]:
+def emitted_pairs(maps: list[list[Emission]]) -> Iterator[tuple[Any, Any]]:
     for element in (element for records in maps for emitted in records for element in emitted):
         if isinstance(element, dict):
-            yield from element
+            yield from element.items()
         elif isinstance(element, mincemeat.Pairs):
-            yield from element.keys
+            yield from zip(element.keys, element.values, strict=True)
         else:
-            yield element[0]
+            yield element
+
+
+def emitted_keys(maps: list[list[Emission]]) -> Iterator[Any]:
+    return (key for key, _ in emitted_pairs(maps))
+
+
+def rounding(maps: list[list[Emission]]) -> float:
+    """What a sum of these may differ by when it was added up in another order; 0 without floats."""
+    values = [value for _, value in emitted_pairs(maps)]
+    if not any(isinstance(value, float) for value in values):
+        return 0.0
+    return len(values) * sys.float_info.epsilon * sum(abs(float(value)) for value in values)
 
 
 @pytest.mark.parametrize("reducefn", [joined, None])
@@ -177,7 +191,8 @@ def test_what_a_table_cannot_take_changes_nothing(
     collectfn: Any, reducefn: Any, maps: Any, budget: int, directory: Path
 ) -> None:
     functions = UserFunctions(emit, reducefn, collectfn)
-    check_alike(*both_ways(functions, maps, directory, budget), in_order=False)
+    # Where a bufferful ends, and with it a partial sum, depends on the way; the digits of floats may, too.
+    check_alike(*both_ways(functions, maps, directory, budget), in_order=False, tolerance=rounding(maps))
 
 
 @pytest.mark.parametrize("output", ["", "txt", "tsv", "jsonl"])
@@ -197,12 +212,20 @@ def test_sorts_of_text_agree(sort: bool, output: str, maps: Any, budget: int, di
     check_alike(*found, in_order=sort)
 
 
-def check_alike(compiled: Any, plain: Any, *, in_order: bool) -> None:
+def check_alike(compiled: Any, plain: Any, *, in_order: bool, tolerance: float = 0.0) -> None:
     """Where a partition was dealt out again, the order of keys may depend on how large they are in memory."""
-    if in_order or not (isinstance(compiled, list) or isinstance(compiled[0], PartFacts)):
+    if in_order:
         assert compiled == plain
     elif isinstance(compiled, list):
-        assert sorted(compiled, key=repr) == sorted(plain, key=repr)
+        found, expected = (sorted(results, key=repr) for results in (compiled, plain))
+        assert [result[:2] for result in found] == [result[:2] for result in expected]
+        for (key, _, one), (_, _, other) in zip(found, expected, strict=True):
+            is_near = isinstance(one, float) and (
+                math.isclose(one, other, rel_tol=0, abs_tol=tolerance) or one != one != other
+            )
+            assert one == other or (tolerance and is_near), f"{key!r}: {one!r} and {other!r}"
+    elif not isinstance(compiled[0], PartFacts):
+        assert compiled[0] is plain[0], f"{compiled} and {plain}"  # and which key is met first, and named, is open
     else:
         (facts, data), (plain_facts, plain_data) = compiled, plain
         assert sorted(data.splitlines()) == sorted(plain_data.splitlines())
